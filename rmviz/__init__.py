@@ -1,0 +1,1 @@
+"""rmviz: see what reward models want."""

@@ -1,0 +1,1 @@
+"""The effect engine: what the reward loses without a feature."""

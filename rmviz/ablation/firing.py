@@ -1,0 +1,69 @@
+"""Which features fire where in a clean pass."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rmviz.ablation.plan import Firings
+from rmviz.ablation.rerun import Clean
+from rmviz.models.encoding import Encoded
+from rmviz.sae.model import SparseAutoencoder
+from rmviz.sae.rows import bag_dots
+
+
+@torch.no_grad()
+def firings_of(
+    sae: SparseAutoencoder,
+    clean: Clean,
+    encoded: Sequence[Encoded],
+    *,
+    features: np.ndarray | None = None,
+    gradient: Tensor | None = None,
+) -> Firings:
+    """Every activation above zero at the positions where features are defined.
+
+    Args:
+        sae: The SAE of the clean pass's hookpoint.
+        clean: Residuals of the texts.
+        encoded: The texts.
+        features: Mask (d_sae,) of the features wanted; all when None.
+        gradient: Of each reward by the residual, in its shape; gives each firing its slope.
+
+    Returns:
+        Firings sorted by text and position; texts whose reward or residual is not finite are `broken` and have none.
+    """
+    residual = clean.residual
+    defined = torch.zeros(residual.shape[:2], dtype=torch.bool)
+    for i, one in enumerate(encoded):
+        defined[i, : len(one.ids)] = torch.tensor(one.feature_positions)
+    defined = defined.to(residual.device)
+    finite = residual.isfinite().all(-1)
+    finite |= (
+        torch.arange(residual.shape[1], device=residual.device)
+        >= torch.from_numpy(clean.lengths).to(residual.device)[:, None]
+    )
+    whole = finite.all(1) & clean.rewards.to(residual.device).isfinite()
+    places = (defined & whole[:, None]).nonzero()
+    h = residual[places[:, 0], places[:, 1]]
+    acts = sae.encode(h)
+    fires = acts.values > 0
+    if features is not None:
+        fires &= torch.from_numpy(features).to(acts.indices.device)[acts.indices]
+    at, column = fires.nonzero(as_tuple=True)
+    feature = acts.indices[at, column]
+    slope = None
+    if gradient is not None:
+        slopes = gradient[places[:, 0], places[:, 1]].to(sae.device, torch.float32)
+        starts = torch.searchsorted(at, torch.arange(len(h), device=at.device))
+        slope = bag_dots(slopes, sae.W_dec, feature, starts, at).cpu().numpy()
+    text, position = places.to(at.device)[at].cpu().numpy().T
+    return Firings(
+        text=text,
+        position=position,
+        feature=feature.cpu().numpy().astype(np.int64),
+        value=acts.values[at, column].float().cpu().numpy(),
+        broken=(~whole).cpu().numpy(),
+        slope=slope,
+    )

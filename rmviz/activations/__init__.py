@@ -1,0 +1,1 @@
+"""Reading and replacing the residual stream at a hookpoint; streams of activations."""

@@ -1,0 +1,1 @@
+"""The live side: service with loaded models, and the client that pages use."""

@@ -1,0 +1,280 @@
+"""The door to the live backend: finds it or starts it, asks it, and starts it again when it died."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from rmviz import errors
+from rmviz.backend import process, wire
+from rmviz.backend.process import Address
+from rmviz.errors import BackendError, ConfigError, DataError
+from rmviz.types import Text
+
+TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+"""Seconds; a first request may wait for a model of many gigabytes to load."""
+HEALTH_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+"""Seconds; a busy backend on a busy machine is slow to say that it is well."""
+
+_log = logging.getLogger(__name__)
+_A = TypeVar("_A", bound=wire.Answer)
+_R = TypeVar("_R", bound=wire.Request)
+_KINDS: dict[str, type[errors.RmvizError]] = {
+    kind.__name__: kind
+    for kind in (*vars(errors).values(), wire.ReplacedError)
+    if isinstance(kind, type) and issubclass(kind, errors.RmvizError)
+}
+_connected: dict[str, "Backend"] = {}
+_connecting = threading.Lock()
+
+AnyText = Text | wire.TextIn | str
+
+
+def backend(workspace_root: Path | str, *, start: bool = True, wait: float = 120.0) -> "Backend":
+    """The backend of a workspace: the one at `RMVIZ_BACKEND`, the one that runs, or one that is started now.
+
+    Cheap to call again and again: the connection is kept, and a backend that died meanwhile is replaced.
+
+    Args:
+        workspace_root: Folder of the workspace.
+        start: Start one when none answers (never when `RMVIZ_BACKEND` is set).
+        wait: Seconds to wait for one that starts.
+
+    Raises:
+        BackendError: None answers, or it did not start; the last lines of its log are told.
+    """
+    root = Path(workspace_root).expanduser().resolve()
+    name = f"{root}|{os.environ.get('RMVIZ_BACKEND', '')}"
+    with _connecting:
+        if name not in _connected:
+            _connected[name] = Backend(root, start=start, wait=wait)
+        return _connected[name].ready(start=start, wait=wait)
+
+
+class Backend:
+    """Asks the backend of one workspace; safe to share between threads.
+
+    Texts are records of rmviz or bare strings. `view` names who asks: a newer request of the same kind and view
+    replaces one that still waits, which then raises `wire.ReplacedError`. Every method raises what the backend raised,
+    with its words (`NotFoundError`, `ModelError`, `DataError`, `ConfigError`, `ArtifactError`), and `BackendError` for
+    all else.
+    """
+
+    def __init__(self, workspace_root: Path, *, start: bool = True, wait: float = 120.0) -> None:
+        """Connect; see `backend`."""
+        self.root = workspace_root
+        self.remote = os.environ.get("RMVIZ_BACKEND", "").rstrip("/")
+        """Address of a backend that is not ours to start or stop; empty for the workspace's own."""
+        self._start, self._wait = start, wait
+        self._lock = threading.Lock()
+        self._notices: list[str] = []
+        self._http = httpx.Client(timeout=TIMEOUT, trust_env=False)
+        self._address = self._found()
+
+    def health(self) -> wire.Health:
+        """How it is, and which models it holds."""
+        return self._ask("/health", None, wire.Health)
+
+    def score(self, model: str, texts: Sequence[AnyText], *, view: str = "") -> wire.ScoreAnswer:
+        """Rewards of texts, in their order."""
+        request = _checked(wire.ScoreRequest, model=model, texts=[_text(text) for text in texts], view=view)
+        return self._ask("/score", request, wire.ScoreAnswer)
+
+    def prefixes(self, model: str, text: AnyText, *, view: str = "") -> wire.PrefixAnswer:
+        """The reward after each token of a text."""
+        request = _checked(wire.PrefixRequest, model=model, text=_text(text), view=view)
+        return self._ask("/prefixes", request, wire.PrefixAnswer)
+
+    def features(
+        self,
+        model: str,
+        sae: str,
+        text: AnyText,
+        *,
+        limit: int = 500,
+        with_prefixes: bool = True,
+        view: str = "",
+    ) -> wire.FeaturesAnswer:
+        """Every feature that fires on a text with its exact effect (the largest `limit`), and the prefix rewards."""
+        values = {"model": model, "sae": sae, "text": _text(text), "limit": limit, "with_prefixes": with_prefixes}
+        return self._ask("/features", _checked(wire.FeaturesRequest, view=view, **values), wire.FeaturesAnswer)
+
+    def ablate(
+        self,
+        model: str,
+        sae: str,
+        text: AnyText,
+        scales: Mapping[int, float],
+        *,
+        with_prefixes: bool = False,
+        view: str = "",
+    ) -> wire.AblateAnswer:
+        """The reward with each feature scaled as given (0 off, 1 as it is), beside the clean one."""
+        values = {"model": model, "sae": sae, "text": _text(text), "scales": dict(scales)}
+        request = _checked(wire.AblateRequest, with_prefixes=with_prefixes, view=view, **values)
+        return self._ask("/ablate", request, wire.AblateAnswer)
+
+    def notices(self) -> list[str]:
+        """Sentences that the user should see (the backend died and was started again); each is told once."""
+        with self._lock:
+            told, self._notices = self._notices, []
+        return told
+
+    def ready(self, *, start: bool = True, wait: float = 120.0) -> "Backend":
+        """This connection; if the local backend behind it has ended, with another one behind it."""
+        self._start, self._wait = start, wait
+        address = self._address
+        if not self.remote and not process.runs(address):
+            self._revive(address, None)
+        return self
+
+    def stop(self) -> None:
+        """End the local backend, whatever it is doing; nothing else is lost.
+
+        Raises:
+            BackendError: It stands on another machine.
+        """
+        if self.remote:
+            raise BackendError(f"the backend at {self.remote} is not ours to stop; stop it where it runs")
+        process.end(self._address)
+        if process.read_address(self.root) == self._address:
+            (self.root / process.ADDRESS_FILE).unlink(missing_ok=True)
+
+    def _ask(self, path: str, request: wire.Request | None, answer: type[_A]) -> _A:
+        body = None if request is None else request.model_dump_json()
+        failure: Exception | None = None
+        for attempt in range(2):
+            address = self._address
+            try:
+                method = "GET" if request is None else "POST"
+                response = self._http.request(method, address.url + path, content=body, headers=_headers(address))
+                if response.status_code != 401 or attempt or self.remote:
+                    return _read(response, answer)
+            except httpx.TimeoutException as error:
+                raise BackendError(
+                    f"the backend did not answer in time ({TIMEOUT.read:.0f} s at most); try a shorter text. "
+                    + process.log_end(self.root)
+                ) from error
+            except httpx.HTTPError as error:
+                failure = error
+            if attempt == 0:
+                self._revive(address, failure)
+        raise BackendError(
+            f"the backend stopped twice over this request ({process.cause_of_death(self._address)}); take a shorter "
+            f"text or a smaller model. {process.log_end(self.root)}"
+        ) from failure
+
+    def _revive(self, old: Address, error: Exception | None) -> None:
+        """Put another backend in the place of one that does not answer, and note it if that one had died."""
+        if self.remote:
+            raise BackendError(
+                f"the backend at {old.url} does not answer ({_words(error)}); is it running, and can it be reached?"
+            ) from error
+        cause = process.cause_of_death(old)
+        with self._lock:
+            if self._address != old:
+                return  # another thread was quicker
+            killed = process.read_address(self.root) == old  # one that ends in order takes its file away
+            self._address = self._found()
+            if killed and self._address != old:
+                self._notices.append(f"the backend had stopped ({cause}) and was started again")
+                _log.warning("the backend had stopped (%s) and was started again", cause)
+
+    def _found(self) -> Address:
+        if self.remote:
+            address = Address(self.remote, os.environ.get("RMVIZ_BACKEND_TOKEN", ""))
+            self._health(address)
+            return address
+        if address := self._running():
+            return address
+        if not self._start:
+            raise BackendError(
+                f"no backend runs for {self.root}; start one with: rmviz backend --workspace {self.root}"
+            )
+        with process.starting(self.root):
+            return self._running() or self._started()
+
+    def _running(self) -> Address | None:
+        """The backend that the workspace's address file names, if it answers for this workspace."""
+        address = process.read_address(self.root)
+        try:
+            health = None if address is None else self._health(address)
+        except BackendError:
+            return None
+        if address is None or health is None or health.workspace != str(self.root):
+            return None
+        if health.version != process.own_version():
+            self._notices.append(f"the backend was of rmviz {health.version} and was started again")
+            process.end(address)
+            return None
+        return address
+
+    def _started(self) -> Address:
+        begin = process.log_size(self.root)
+        child = process.start(self.root)
+        deadline = time.monotonic() + self._wait
+        while time.monotonic() < deadline:
+            address = process.read_address(self.root)
+            if address is not None and address.pid == child.pid and self._running():
+                return address
+            if child.poll() is not None:
+                words = process.exit_words(child.returncode)
+                raise BackendError(f"the backend did not start ({words}). {process.log_end(self.root, begin)}")
+            time.sleep(0.05)
+        child.terminate()
+        raise BackendError(
+            f"the backend did not answer within {self._wait:.0f} s of its start. {process.log_end(self.root, begin)}"
+        )
+
+    def _health(self, address: Address) -> wire.Health:
+        try:
+            response = self._http.get(address.url + "/health", headers=_headers(address), timeout=HEALTH_TIMEOUT)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise BackendError(f"no backend answers at {address.url} ({_words(error)})") from error
+        return _read(response, wire.Health)
+
+
+def _headers(address: Address) -> dict[str, str]:
+    return {"Authorization": f"Bearer {address.token}", "Content-Type": "application/json"}
+
+
+def _text(text: AnyText) -> wire.TextIn:
+    try:
+        return wire.TextIn.of(text)
+    except ValidationError as error:
+        raise DataError(_sentence(error)) from error
+
+
+def _checked(kind: type[_R], **values: object) -> _R:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from error
+
+
+def _sentence(error: ValidationError) -> str:
+    return wire.words_of(error.errors(include_url=False, include_input=False, include_context=False))
+
+
+def _read(response: httpx.Response, answer: type[_A]) -> _A:
+    """The answer, or the error that the backend raised, raised again."""
+    try:
+        if response.status_code == 200:
+            return answer.model_validate_json(response.content)
+        problem = wire.Problem.model_validate_json(response.content)
+    except ValidationError as error:
+        raise BackendError(
+            f"what answered with status {response.status_code} at {response.url} is no backend of this rmviz; "
+            "stop it, or check RMVIZ_BACKEND"
+        ) from error
+    raise _KINDS.get(problem.error, BackendError)(problem.message)
+
+
+def _words(error: Exception | None) -> str:
+    return (str(error) or type(error).__name__) if error is not None else "it refuses the token"

@@ -1,0 +1,289 @@
+"""The command line: the same verbs as the pages. Heavy libraries are imported only by the command that needs them."""
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
+from rmviz.configs.kinds import KINDS
+from rmviz.errors import RmvizError
+from rmviz.jobs.progress import TerminalProgress
+from rmviz.store.artifact import write_json
+from rmviz.store.workspace import Workspace, writing
+
+app = typer.Typer(
+    help="See what reward models want.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_groups = {
+    name: typer.Typer(help=text, no_args_is_help=True)
+    for name, text in {
+        "data": "Preference pairs and texts.",
+        "model": "Reward models that exist already.",
+        "train": "Make models.",
+        "sae": "Sparse autoencoders.",
+        "bench": "Benchmarks: ratios measured side by side in one run.",
+    }.items()
+}
+for _name, _group in _groups.items():
+    app.add_typer(_group, name=_name)
+
+_groups["data"].command("add")(job_command("data.add", KINDS["data.add"]))
+_groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))
+_groups["train"].command("reward")(job_command("train.reward", KINDS["train.reward"]))
+_groups["sae"].command("train")(job_command("sae.train", KINDS["sae.train"]))
+app.command("effects")(job_command("effects", KINDS["effects"]))
+app.command("features")(job_command("features", KINDS["features"]))
+
+HeadlessOption = Annotated[bool, typer.Option("--headless", help="Do not open a browser.")]
+PortOption = Annotated[int, typer.Option(help="Port of the app.")]
+
+
+@app.command()
+def demo(
+    workspace: WorkspaceOption = None,
+    headless: HeadlessOption = False,
+    port: PortOption = 8501,
+    build_only: Annotated[bool, typer.Option("--build-only", help="Build everything, open nothing.")] = False,
+) -> None:
+    """Build the planted world, look inside its reward model, and open the app."""
+    space = opened(workspace)
+    _build_demo(space, TerminalProgress())
+    if not build_only:
+        _open_app(space.root, headless, port)
+
+
+@app.command("app")
+def app_command(workspace: WorkspaceOption = None, headless: HeadlessOption = False, port: PortOption = 8501) -> None:
+    """Open the app on a workspace; its address is printed."""
+    _open_app(opened(workspace).root, headless, port)
+
+
+@app.command()
+def backend(
+    workspace: WorkspaceOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.")] = 0,
+    idle_timeout: Annotated[float, typer.Option(help="Stop after this many idle seconds; 0 never stops.")] = 0.0,
+    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Allow an address other than loopback.")] = False,
+) -> None:
+    """Hold models ready for the app's live parts (the app starts this by itself)."""
+    from rmviz.backend.service import serve
+
+    serve(opened(workspace).root, host=host, port=port, idle_timeout=idle_timeout or None, allow_remote=allow_remote)
+
+
+@_groups["sae"].command("add")
+def sae_add(
+    source: Annotated[str, typer.Argument(help="Folder of a SAELens SAE (cfg.json and safetensors).")],
+    model: Annotated[str, typer.Argument(help="Id or name of the reward model it reads.")],
+    hookpoint: Annotated[str, typer.Option(help="layers.L, where its config does not say.")] = "",
+    name: Annotated[str, typer.Option(help="What to call it.")] = "",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring in an SAE that SAELens trained."""
+    from rmviz.sae.add import add_sae
+
+    artifact = add_sae(opened(workspace), source, model, hookpoint=hookpoint, name=name)
+    show(artifact.manifest(), as_json, lambda: artifact_lines(artifact))
+
+
+@app.command("list")
+def list_command(
+    kind: Annotated[
+        str, typer.Argument(help="Only this kind: dataset, reward_model, policy, sae, effects, features.")
+    ] = "",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What is in the workspace, newest first."""
+    artifacts = opened(workspace).list(kind.replace("-", "_"))
+    empty = [
+        "Nothing yet. `rmviz demo` builds an example;",
+        "`rmviz data add FILE` and `rmviz model add FOLDER` bring in your own.",
+    ]
+    show(
+        [artifact.manifest() for artifact in artifacts],
+        as_json,
+        lambda: [f"{_when(a.created)}  {a.kind:<13} {a.id:<22} {a.name}" for a in artifacts] or empty,
+    )
+
+
+@app.command("show")
+def show_command(
+    ref: Annotated[str, typer.Argument(help="Id or name of an artifact.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One artifact: its settings, figures, parents and files (checked)."""
+    space = opened(workspace)
+    artifact = space.resolve(ref).verify()
+
+    def lines() -> list[str]:
+        parents = [f"  from {parent}" for parent in artifact.parents]
+        settings = [f"  {name} = {value}" for name, value in artifact.config.items()]
+        files = [f"  {size:>12,} B  {name}" for name, (size, _) in artifact.files.items()]
+        return [
+            *artifact_lines(artifact),
+            *parents,
+            "settings",
+            *settings,
+            f"files in {artifact.folder} (checked)",
+            *files,
+        ]
+
+    show(artifact.manifest() | {"folder": str(artifact.folder)}, as_json, lines)
+
+
+@app.command()
+def export(
+    effects: Annotated[str, typer.Argument(help="Id or name of the effects.")],
+    rows: Annotated[Path, typer.Option(help="Parquet file for the rows: one per text and feature that fires on it.")],
+    texts: Annotated[Path, typer.Option(help="Parquet file for the texts, exactly as scored.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write effects so that anyone can check them with plain transformers and SAELens."""
+    from rmviz.ablation.rows import export as export_effects
+
+    result = export_effects(opened(workspace).resolve(effects, "effects"), rows, texts)
+    show(result, as_json, lambda: [f"{name} {value}" for name, value in result.items()])
+
+
+@app.command()
+def calibrate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """How much of the planted truth the tool finds (builds the planted world if it is not there)."""
+    result = _build_demo(opened(workspace), TerminalProgress())
+    show(result, as_json, lambda: [f"{name:<24} {value}" for name, value in result.items() if name != "topics"])
+
+
+@_groups["bench"].command("effects")
+def bench_effects(
+    model: Annotated[str, typer.Option(help="Reward model of your own (with --sae and --texts).")] = "",
+    sae: Annotated[str, typer.Option(help="SAE of your own.")] = "",
+    texts: Annotated[str, typer.Option(help="Dataset of your own.")] = "",
+    features: Annotated[int, typer.Option(help="Features to ablate.")] = 64,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds; medians are reported.")] = 3,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The naive hook and the engine side by side on the same model, SAE and texts."""
+    from rmviz.bench.effects import run_bench
+
+    space = opened(workspace)
+    result = run_bench(space, model=model, sae=sae, texts=texts, num_features=features, num_rounds=rounds)
+    show(result, as_json, lambda: [_case_line(case) for case in result["cases"]])
+
+
+@_groups["bench"].command("sae")
+def bench_sae(
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds; medians are reported.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """SAE training: ours, SAELens, and what else is installed, on the same activations."""
+    from rmviz.bench.sae import run_bench
+
+    result = run_bench(num_rounds=rounds)
+    show(result, as_json, lambda: [_case_line(case) for case in result["cases"]])
+
+
+@app.command()
+def reindex(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Make the catalogue again from the files."""
+    count = opened(workspace).catalogue.rebuild()
+    show({"artifacts": count}, as_json, lambda: [f"{count} artifacts"])
+
+
+def _build_demo(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
+    """Everything of the planted world that is not there yet, and what the tool finds of its truth."""
+    from rmviz.worker import execute
+    from rmviz.world.recipe import demo_configs
+
+    steps = demo_configs()
+    start = time.monotonic()
+    for number, (title, kind, config) in enumerate(steps, start=1):
+        sys.stderr.write(f"[{number}/{len(steps) + 1}] {title}\n")
+        try:
+            execute(kind, config, space, progress)
+        finally:
+            progress.end()
+    sys.stderr.write(f"[{len(steps) + 1}/{len(steps) + 1}] calibration\n")
+    found = _calibrated(space, progress)
+    sys.stderr.write(f"The planted world is ready in {space.root} ({time.monotonic() - start:.0f} s).\n")
+    return found
+
+
+def _calibrated(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
+    """The calibration on the newest effects of the planted world, from the workspace where it has been done."""
+    file = space.root / "calibration.json"
+    if file.exists():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found["effects"] == space.resolve("world-effects", "effects").id:
+            return found
+    from rmviz.ablation.calibrate import calibrate as measure
+
+    start = time.monotonic()
+    try:
+        found = measure(
+            space, lambda step, total: progress("calibrate", step, total, step / (time.monotonic() - start), {})
+        )
+    finally:
+        progress.end()
+    with writing(space.root):
+        write_json(file, found)
+    return found
+
+
+def _open_app(root: Path, headless: bool, port: int) -> None:
+    package = Path(__file__).resolve().parent
+    script = next(path for path in (package.parent / "app.py", package / "_app" / "app.py") if path.exists())
+    flags = [
+        "--server.address=127.0.0.1",
+        f"--server.port={port}",
+        f"--server.headless={'true' if headless else 'false'}",
+    ]
+    flags += ["--server.fileWatcherType=none", "--browser.gatherUsageStats=false", "--client.toolbarMode=minimal"]
+    sys.stderr.write(f"rmviz is at http://127.0.0.1:{port} (Ctrl-C stops it)\n")
+    sys.stderr.flush()
+    os.chdir(script.parent)  # .streamlit/config.toml is read from here
+    os.environ["RMVIZ_WORKSPACE"] = str(root)
+    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(script), *flags])
+
+
+def _when(created: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(created))
+
+
+def _case_line(case: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in case.items()
+    )
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one sentence, not in a traceback."""
+    logging.basicConfig(
+        level=os.environ.get("RMVIZ_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        app()
+    except RmvizError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted. Nothing is lost: run the same command again to go on.\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

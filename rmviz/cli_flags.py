@@ -1,0 +1,86 @@
+"""Command lines made from job configs: every field is an argument or an option, its docstring the help."""
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from rmviz.configs.base import field_docs, required
+from rmviz.jobs.progress import TerminalProgress
+from rmviz.store.artifact import Artifact
+from rmviz.store.workspace import Workspace, default_root
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option("--workspace", "-w", help="Workspace folder; RMVIZ_WORKSPACE or ./workspace when not given."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def opened(workspace: Path | None) -> Workspace:
+    """The workspace that the command line names."""
+    return Workspace(workspace or default_root())
+
+
+def show(result: Any, as_json: bool, lines: Callable[[], list[str]]) -> None:
+    """Print a result: as JSON for a script, else as the lines for a person."""
+    if as_json:
+        json.dump(result, sys.stdout, indent=1, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write("\n".join(lines()) + "\n")
+
+
+def artifact_lines(artifact: Artifact) -> list[str]:
+    """What a person wants to know of a new artifact."""
+    figures = "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in artifact.metrics.items()
+        if isinstance(value, (int, float, str))
+    )
+    return [f"{artifact.kind} {artifact.name}  ({artifact.id})", *([f"  {figures}"] if figures else [])]
+
+
+def job_command(kind: str, config: type) -> Callable[..., None]:
+    """A command that runs one job kind; arguments are the config's required fields, options the others."""
+
+    def command(workspace: Path | None, as_json: bool, **values: Any) -> None:
+        from rmviz.worker import execute
+
+        settings = config(**values)
+        progress = TerminalProgress()
+        try:
+            artifact = execute(kind, settings, opened(workspace), progress)
+        finally:
+            progress.end()
+        show(artifact.manifest(), as_json, lambda: artifact_lines(artifact))
+
+    parameters = [_parameter(f, get_type_hints(config)[f.name], field_docs(config)[f.name]) for f in fields(config)]
+    parameters.append(
+        inspect.Parameter("workspace", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WorkspaceOption)
+    )
+    parameters.append(
+        inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
+    )
+    command.__signature__ = inspect.Signature(
+        sorted(parameters, key=lambda p: p.default is not inspect.Parameter.empty)
+    )  # type: ignore[attr-defined]
+    command.__doc__ = inspect.getdoc(config)
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _parameter(f: Any, hint: Any, doc: str) -> inspect.Parameter:
+    if required(f):
+        return inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hint, typer.Argument(help=doc)]
+        )
+    default = f.default if f.default is not MISSING else f.default_factory()
+    return inspect.Parameter(
+        f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, typer.Option(help=doc)]
+    )

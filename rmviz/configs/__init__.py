@@ -1,0 +1,1 @@
+"""Every knob: one frozen dataclass per job kind."""

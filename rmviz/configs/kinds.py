@@ -1,0 +1,19 @@
+"""The one list of job kinds; `rmviz.worker.TASKS` has the same keys."""
+
+from rmviz.configs.data import DataConfig
+from rmviz.configs.effects import EffectsConfig, FeaturesConfig
+from rmviz.configs.models import ModelConfig, RewardConfig
+from rmviz.configs.sae import SAEConfig
+from rmviz.configs.world import OrganismConfig, WorldDataConfig, WorldPolicyConfig
+
+KINDS: dict[str, type] = {
+    "data.add": DataConfig,
+    "model.add": ModelConfig,
+    "train.reward": RewardConfig,
+    "sae.train": SAEConfig,
+    "effects": EffectsConfig,
+    "features": FeaturesConfig,
+    "world.data": WorldDataConfig,
+    "world.policy": WorldPolicyConfig,
+    "world.organism": OrganismConfig,
+}

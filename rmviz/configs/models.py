@@ -1,0 +1,79 @@
+"""Settings of the jobs that bring reward models in, or make them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rmviz.configs.base import at_least, parent, require
+
+Format = Literal["auto", "transcript", "segments", "chat", "plain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Register a reward model that lives in a folder or on the hub, by reference."""
+
+    source: str
+    """A folder with config.json and safetensors weights, or a Hugging Face model id."""
+
+    name: str = ""
+    """What to call the model; the last part of its source when empty."""
+
+    revision: str = ""
+    """Commit or tag of a hub model; its commit of today is pinned when empty."""
+
+    format: Format = "auto"
+    """How prompt and reply become one input: transcript (Human:/Assistant:), segments (a tokenizer pair), chat (the
+    model's template) or plain; guessed when auto."""
+
+    max_length: int = 0
+    """Longest input in tokens (longer ones lose their start); the model's own limit, at most 2048, when 0."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.source.strip()), "source must name a folder or a hub model, got nothing")
+        at_least(self, max_length=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """Fine-tune a reward model on preference pairs (Bradley–Terry)."""
+
+    dataset: str = parent("dataset")
+    """Id or name of the dataset; its training split is used, its held-out split measured."""
+
+    base: str = parent("policy", "reward_model", external=True)
+    """Id or name of a policy or reward model in the workspace, a folder, or a hub id."""
+
+    name: str = ""
+    """What to call the reward model."""
+
+    format: Format = "auto"
+    """How prompt and reply become one input; guessed from the base when auto."""
+
+    max_length: int = 128
+    """Longest input in tokens; longer ones lose their start."""
+
+    num_pairs: int = 0
+    """Train on at most this many pairs; 0 takes all."""
+
+    num_epochs: float = 1.0
+    """Passes over the training pairs."""
+
+    batch_size: int = 32
+    """Pairs per step."""
+
+    learning_rate: float = 5e-5
+    """Peak learning rate of AdamW."""
+
+    num_checkpoints: int = 2
+    """Checkpoints kept as reward models of their own, evenly spaced; the last is the result."""
+
+    center_rewards: float = 0.01
+    """Weight of the penalty that keeps the mean reward near zero (0: none)."""
+
+    seed: int = 0
+    """Seed of the head, the order of pairs and dropout."""
+
+    def __post_init__(self) -> None:
+        at_least(self, max_length=8, num_pairs=0, batch_size=1, num_checkpoints=1, center_rewards=0)
+        require(self.num_epochs > 0, f"num_epochs must be above 0, got {self.num_epochs}")
+        require(self.learning_rate > 0, f"learning_rate must be above 0, got {self.learning_rate}")

@@ -1,0 +1,1 @@
+"""Preference pairs: read, validate, split."""

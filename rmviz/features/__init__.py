@@ -1,0 +1,1 @@
+"""What each feature fires on, prepared for browsing."""

@@ -1,0 +1,1 @@
+"""Job folders, progress reports and the runner; knows nothing of what a job does."""

@@ -1,0 +1,1 @@
+"""Reward models of any family behind one class."""

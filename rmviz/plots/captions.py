@@ -1,0 +1,67 @@
+"""What each figure means, in one sentence, with its n, its seed and the sign convention."""
+
+from rmviz.plots.style import SIGN
+
+_CAPTIONS = {
+    "effects": "Each bar is a feature's mean effect, by ablating it; whiskers: 95 % bootstrap intervals over pairs.",
+    "volcano": "Each dot is a feature: how far it moves the reward, against how sure that is (or how often it fires).",
+    "map": "Each dot is a feature; alike decoder directions lie close (UMAP by cosine). Colour is the effect.",
+    "effect_distribution": "How many features have an effect of each size: does the model reward or punish more?",
+    "activation_histogram": "How strongly the feature fires on the tokens where it fires at all.",
+    "effect_histogram": "The feature's effect on each text in which it fires.",
+    "examples": "Texts in which the feature fires, from every part of its activation range. Darker: stronger.",
+    "prefix_rewards": "The reward that the model would give if the text ended after each token.",
+    "before_after": "The reward before and after the chosen features were changed.",
+    "margins": "Reward of the chosen reply − reward of the rejected one; pairs below zero are ranked wrongly.",
+    "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
+}
+
+_WITH_SIGN = {"effects", "volcano", "map", "effect_distribution", "effect_histogram", "examples"}
+
+_LINE = 72  # characters that fit half of a page
+
+KINDS = tuple(_CAPTIONS)
+"""Figures that have a caption."""
+
+
+def caption(
+    kind: str,
+    *,
+    n_pairs: int = 0,
+    n_texts: int = 0,
+    n_features: int = 0,
+    n_tokens: int = 0,
+    seed: int | None = None,
+    source: str = "",
+) -> str:
+    """The caption of a figure: meaning, sign convention where it has one, then what it rests on.
+
+    Args:
+        kind: One of `KINDS`.
+        n_pairs: Preference pairs behind it; what is 0 is left out, as are the other counts.
+        n_texts: Texts behind it.
+        n_features: Features in it.
+        n_tokens: Tokens behind it.
+        seed: Seed of whatever was drawn.
+        source: Id of the artifact that it was made from.
+    """
+    counts = [(n_features, "features"), (n_pairs, "pairs"), (n_texts, "texts"), (n_tokens, "tokens")]
+    facts = [f"n = {count(n, unit)}" for n, unit in counts if n]
+    facts += [f"seed {seed}"] if seed is not None else []
+    facts += [source] if source else []
+    sign = f" {SIGN[0].upper()}{SIGN[1:]}." if kind in _WITH_SIGN else ""
+    return _CAPTIONS[kind] + sign + (f" {', '.join(facts)}." if facts else "")
+
+
+def count(n: int, unit: str) -> str:
+    """`1 text`, `1,200 texts`."""
+    return f"{n:,} {unit if n != 1 else unit.removesuffix('s')}"
+
+
+def short(*facts: str, sign: bool = True) -> str:
+    """The lines under a figure's title: the sign convention and the facts given, those that are empty left out."""
+    lines = [""]
+    for fact in [*([SIGN] if sign else []), *filter(None, facts)]:
+        joined = f"{lines[-1]} · {fact}" if lines[-1] else fact
+        lines = [*lines[:-1], joined] if len(joined) <= _LINE else [*lines, fact]
+    return "<br>".join(filter(None, lines))

@@ -1,0 +1,117 @@
+"""What happens between training steps: reports, checkpoints to go on from, and a clean stop."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from rmviz.errors import ModelError
+from rmviz.store.artifact import file_table, write_json
+from rmviz.training.figures import even_steps
+from rmviz.types import Report
+
+_COMPLETE = "complete.json"
+_SHOWN = ("loss", "accuracy", "margin", "learning_rate", "grad_norm")
+
+
+class Progress(TrainerCallback):
+    """Reports every step, saves every half minute, keeps checkpoints as results, stops when asked to."""
+
+    def __init__(
+        self,
+        report: Report,
+        stop: threading.Event,
+        *,
+        num_checkpoints: int,
+        keep: Callable[[int], None],
+        save_every: float = 30.0,
+    ) -> None:
+        """Watch one training run.
+
+        Args:
+            report: Where progress is told.
+            stop: Set by Ctrl-C; training then saves a checkpoint and ends.
+            num_checkpoints: Checkpoints to keep as results, evenly spaced; the caller keeps the last.
+            keep: Called with the step, for each but the last of them.
+            save_every: Seconds between checkpoints to go on from.
+        """
+        self.report, self.stop, self.keep = report, stop, keep
+        self.num_checkpoints, self.save_every = num_checkpoints, save_every
+        self._last_save = self._last_report = time.monotonic()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Report, keep and save."""
+        now = time.monotonic()
+        if now - self._last_report >= 0.5 or state.global_step == state.max_steps:
+            self._tell(state, {})
+        if state.global_step in even_steps(state.max_steps, self.num_checkpoints)[:-1]:
+            self.keep(state.global_step)
+        if self.stop.is_set():
+            control.should_save = control.should_training_stop = True
+        elif now - self._last_save >= self.save_every and state.global_step < state.max_steps:
+            control.should_save = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Tell the figures of this step.
+
+        Raises:
+            ModelError: The loss is not a number any more.
+        """
+        logs = logs or {}
+        if not math.isfinite(float(logs.get("loss", 0.0))):
+            raise ModelError(
+                f"the loss is not a number any more at step {state.global_step} of {state.max_steps}; "
+                f"lower learning_rate (now {args.learning_rate:g}), and check the base model's weights"
+            )
+        if "loss" in logs:  # the closing log of a run has none
+            self._tell(state, {name: float(logs[name]) for name in _SHOWN if name in logs})
+            if self.stop.is_set():
+                control.should_save = control.should_training_stop = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Mark the checkpoint as complete: the trainer writes its files one after another."""
+        mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        self._last_save = time.monotonic()
+
+    def _tell(self, state: TrainerState, figures: dict[str, float]) -> None:
+        self._last_report = time.monotonic()
+        try:
+            self.report(state.global_step, state.max_steps, figures)
+        except KeyboardInterrupt:
+            self.stop.set()
+
+
+def mark_complete(folder: Path) -> None:
+    """Note size and hash of every file of a finished checkpoint."""
+    write_json(folder / _COMPLETE, file_table(folder))
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint below a folder that is complete and undamaged; None if there is none."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    for path in sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
+        if _intact(path):
+            return path
+    return None
+
+
+def _intact(folder: Path) -> bool:
+    try:
+        wanted = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    found = file_table(folder)
+    found.pop(_COMPLETE, None)
+    return found == wanted

@@ -1,0 +1,208 @@
+"""The reward training job: Bradley–Terry on preference pairs with TRL, measured on held-out pairs, resumable."""
+
+import json
+import logging
+import math
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback
+
+from rmviz.configs.base import to_dict
+from rmviz.configs.models import RewardConfig
+from rmviz.data.load import dataset_pairs
+from rmviz.errors import DataError, ModelError
+from rmviz.jobs.run import job_key
+from rmviz.models.load import load_base
+from rmviz.models.register import keep_reward_model
+from rmviz.models.reward_model import RewardModel
+from rmviz.store.artifact import Artifact, write_json
+from rmviz.store.workspace import Workspace
+from rmviz.training.figures import CHANCE, length_baseline, pair_accuracy
+from rmviz.training.pairs import PairCollator, encoded_sides, token_dataset
+from rmviz.training.progress import Progress, last_checkpoint
+from rmviz.training.trainers import RewardArguments, RewardTrainer, deferred_interrupt
+from rmviz.types import Pair, Report
+
+_log = logging.getLogger(__name__)
+MOST_HELDOUT = 2000
+"""Held-out pairs measured at most, drawn with the seed."""
+
+_WARMUP = 0.05
+"""Share of steps in which the learning rate rises."""
+
+
+def run(config: RewardConfig, workspace: Workspace, report: Report) -> Artifact:
+    """Train a reward model and keep it, with earlier checkpoints as reward models of their own.
+
+    Metrics: `accuracy` on held-out pairs (ties count half), `accuracy_before` (the untrained head), `chance`,
+    `length_baseline` (prefer the longer reply), `num_pairs`, `num_heldout`, `num_same` (pairs left out because cutting
+    made their sides equal), `steps`, `seed`, `reward_mean` and `reward_std` over held-out texts; the held-out figures
+    are None where the dataset has no held-out pair.
+
+    Raises:
+        DataError: The dataset has no pairs, or too few, to train on.
+        ModelError: The base cannot be loaded, or training diverged.
+    """
+    dataset = workspace.resolve(config.dataset, "dataset")
+    pairs = dataset_pairs(dataset, "train", config.num_pairs, config.seed)
+    _require_enough(dataset, len(pairs), "")
+    base = _base_artifact(config, workspace)
+    rm = load_base(base or config.base, seed=config.seed, format=config.format, max_length=config.max_length)
+    _give_pad_token(rm)
+    tokens, num_same = token_dataset(
+        rm, pairs, lambda done: report(0, _num_steps(config, done), {"pairs_read": float(done)})
+    )
+    _require_enough(
+        dataset, len(tokens), f": {num_same} are the same on both sides in their last {rm.max_length} tokens"
+    )
+    heldout = _Heldout(rm, dataset_pairs(dataset, "heldout", MOST_HELDOUT, config.seed), report.folder)
+
+    name = config.name or f"{rm.name}-{dataset.name}"
+    key = job_key("train.reward", config)
+    fixed = {"num_pairs": len(tokens), "num_same": num_same, "seed": config.seed, **heldout.baselines}
+    parents = (dataset.id, *((base.id,) if base else ()))
+
+    def keep(step: int, *, last: bool = False) -> Artifact:
+        step_key, step_name = (key, name) if last else (f"{key}/step-{step}", f"{name}@step-{step}")
+        return workspace.by_key(step_key) or keep_reward_model(
+            workspace, rm, name=step_name, key=step_key, config=to_dict(config), parents=parents,
+            metrics=fixed | {"steps": step} | heldout.figures(),
+        )  # fmt: skip
+
+    num_steps = _train(rm, config, tokens, report, keep)
+    artifact = keep(num_steps, last=True)
+    measured = artifact.metrics["accuracy"]
+    report(num_steps, num_steps, {} if measured is None else {"heldout_accuracy": measured})
+    return artifact
+
+
+def _train(rm: RewardModel, config: RewardConfig, tokens: Dataset, report: Report, keep: Callable[[int], Any]) -> int:
+    """Train in place, from the last checkpoint if there is one; how many steps the run has."""
+    stop = threading.Event()
+    folder = report.folder / "trainer"
+    trainer = RewardTrainer(
+        model=rm.model,
+        args=_arguments(rm, config, folder, len(tokens)),
+        processing_class=rm.tokenizer,
+        train_dataset=tokens,
+        data_collator=PairCollator(rm.pad_id),
+        callbacks=[Progress(report, stop, num_checkpoints=config.num_checkpoints, keep=keep)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(folder)
+    with deferred_interrupt(stop):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    rm.model.eval()
+    if stop.is_set() and trainer.state.global_step < trainer.state.max_steps:
+        raise KeyboardInterrupt
+    return trainer.state.max_steps
+
+
+def _arguments(rm: RewardModel, config: RewardConfig, folder: Path, num_pairs: int) -> RewardArguments:
+    on_cpu = rm.device.type == "cpu"
+    num_steps = _num_steps(config, num_pairs)
+    arguments = RewardArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.num_epochs,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(_WARMUP * num_steps),
+        center_rewards_coefficient=config.center_rewards or None,
+        max_length=None,  # the reward model has cut already; TRL would drop what is longer
+        seed=config.seed,
+        use_cpu=on_cpu,
+        bf16=not on_cpu and rm.device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        activation_checkpointing=False,
+        save_strategy="no",  # Progress asks for checkpoints, by the clock
+        save_total_limit=2,
+        logging_steps=min(10, max(1, round(num_steps / 100))),
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        report_to="none",
+    )
+    if arguments.n_gpu > 1:  # TRL refuses nn.DataParallel
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _num_steps(config: RewardConfig, num_pairs: int) -> int:
+    return math.ceil(math.ceil(num_pairs / config.batch_size) * config.num_epochs)
+
+
+class _Heldout:
+    """The held-out pairs, encoded once and scored at every checkpoint."""
+
+    def __init__(self, rm: RewardModel, pairs: Sequence[Pair], folder: Path) -> None:
+        self.rm, self.pairs = rm, pairs
+        self.chosen, self.rejected = encoded_sides(rm, pairs)
+        if not pairs:
+            _log.warning("no held-out pairs: accuracy is not measured; add the data with heldout above 0")
+        noted = folder / "accuracy_before.json"
+        if not noted.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(noted, self.figures()["accuracy"])
+        self.before = json.loads(noted.read_text(encoding="utf-8"))
+
+    @property
+    def baselines(self) -> dict[str, float | None]:
+        """What accuracy is read against."""
+        return {
+            "num_heldout": len(self.pairs),
+            "accuracy_before": self.before,
+            "chance": CHANCE,
+            "length_baseline": length_baseline(self.pairs) if self.pairs else None,
+        }
+
+    def figures(self) -> dict[str, float | None]:
+        """Accuracy, and mean and standard deviation of the reward, of the model as it is now.
+
+        Raises:
+            ModelError: A weight or a reward is not a number.
+        """
+        if not all(bool(torch.isfinite(weights).all()) for weights in self.rm.model.parameters()):
+            raise ModelError("the weights are not numbers any more: training diverged; lower learning_rate")
+        if not self.pairs:
+            return {"accuracy": None, "reward_mean": None, "reward_std": None}
+        training = self.rm.model.training
+        self.rm.model.eval()
+        rewards = self.rm.score_encoded([*self.chosen, *self.rejected])
+        self.rm.model.train(training)
+        chosen, rejected = np.split(rewards, 2)
+        return {
+            "accuracy": pair_accuracy(chosen, rejected),
+            "reward_mean": float(rewards.mean()),
+            "reward_std": float(rewards.std()),
+        }
+
+
+def _require_enough(dataset: Artifact, num_pairs: int, why: str) -> None:
+    if not dataset.metrics.get("num_pairs"):
+        raise DataError(f"the dataset {dataset.name} has texts alone; training needs pairs (chosen, rejected)")
+    if num_pairs < 2:
+        raise DataError(f"the dataset {dataset.name} has {num_pairs} training pairs, and at least 2 are needed{why}")
+
+
+def _base_artifact(config: RewardConfig, workspace: Workspace) -> Artifact | None:
+    """The workspace's own policy or reward model of this name; None for folders and hub ids."""
+    found = workspace.catalogue.find(ref=config.base)
+    return next((artifact for artifact in found if artifact.kind in ("policy", "reward_model")), None)
+
+
+def _give_pad_token(rm: RewardModel) -> None:
+    """Make the tokenizer pad with the token that the model pools by; TRL copies it into the model's config."""
+    token = rm.tokenizer.convert_ids_to_tokens(rm.pad_id)
+    if token is None:  # an id that no token has yet: the first unused row of the embedding
+        rm.tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    else:
+        rm.tokenizer.pad_token = token
+    assert rm.tokenizer.pad_token_id == rm.pad_id, "the tokenizer pads with another token than the model"

@@ -1,0 +1,64 @@
+"""The one place where TRL is imported: its trainers, without telemetry, model cards and pickles."""
+
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+with warnings.catch_warnings():  # libraries that TRL tries to import warn about one another
+    warnings.simplefilter("ignore")
+    from trl.trainer.reward_config import RewardConfig as RewardArguments
+    from trl.trainer.reward_trainer import RewardTrainer as _RewardTrainer
+
+__all__ = ["RewardArguments", "RewardTrainer", "deferred_interrupt"]
+_WEIGHTS = "weights.safetensors"
+
+
+class RewardTrainer(_RewardTrainer):
+    """TRL's trainer; checkpoints hold the weights under the module's own names.
+
+    `save_pretrained` renames tensors for some families and the trainer's resume does not name them back (GPT-NeoX
+    loses its head so, transformers 5.23); a plain state dict comes back as it was. The optimizer's state is the
+    trainer's own `optimizer.pt`, which transformers loads with `weights_only=True`.
+    """
+
+    model: nn.Module
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_model(self.model, str(folder / _WEIGHTS))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        safetensors.torch.load_model(self.model, Path(resume_from_checkpoint) / _WEIGHTS, device=str(self.args.device))
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Leave no model card in checkpoints."""
+
+    def _send_telemetry(self) -> None:
+        """Tell nobody."""
+
+
+@contextmanager
+def deferred_interrupt(asked: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C set `asked` rather than break a step in its middle; a second one breaks at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

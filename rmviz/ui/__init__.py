@@ -1,0 +1,1 @@
+"""Shared widgets and cached loaders; the only folder here that imports Streamlit."""

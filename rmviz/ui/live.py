@@ -1,0 +1,87 @@
+"""What pages ask the backend; answers are kept by what was asked, so that going back costs nothing."""
+
+import secrets
+from pathlib import Path
+from typing import TypeVar
+
+import streamlit as st
+
+from rmviz.backend.client import Backend, backend
+from rmviz.backend.wire import AblateAnswer, FeaturesAnswer, PrefixAnswer, ScoreAnswer
+from rmviz.types import Text
+from rmviz.ui import router
+from rmviz.ui.words import plain
+
+Answer = TypeVar("Answer")
+Scales = tuple[tuple[int, float], ...]
+"""Features and their scales (0 off, 1 as it is), sorted."""
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _features(root: str, model: str, sae: str, prompt: str, reply: str, _view: str) -> FeaturesAnswer:
+    return backend(Path(root)).features(model, sae, live_text(prompt, reply), limit=2000, view=_view)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _prefixes(root: str, model: str, prompt: str, reply: str, _view: str) -> PrefixAnswer:
+    return backend(Path(root)).prefixes(model, live_text(prompt, reply), view=_view)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _ablation(
+    root: str, model: str, sae: str, prompt: str, reply: str, scales: Scales, prefixes: bool, _view: str
+) -> AblateAnswer:
+    text = live_text(prompt, reply)
+    return backend(Path(root)).ablate(model, sae, text, dict(scales), with_prefixes=prefixes, view=_view)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _scores(root: str, model: str, dataset: str, chunk: int, _texts: list[Text]) -> ScoreAnswer:
+    return backend(Path(root)).score(model, _texts)
+
+
+def features(model: str, sae: str, prompt: str, reply: str, view: str) -> FeaturesAnswer:
+    """Every feature that fires on a text, with its exact effect, and the reward of each prefix."""
+    root = str(_ready().root)
+    return _told(_features(root, model, sae, prompt, reply, _session(view)))
+
+
+def prefixes(model: str, prompt: str, reply: str, view: str) -> PrefixAnswer:
+    """The reward after each token of a text."""
+    return _told(_prefixes(str(_ready().root), model, prompt, reply, _session(view)))
+
+
+def ablation(
+    model: str, sae: str, prompt: str, reply: str, scales: Scales, view: str, *, with_prefixes: bool
+) -> AblateAnswer:
+    """The reward of a text with each feature scaled as given, beside the clean one."""
+    root = str(_ready().root)
+    return _told(_ablation(root, model, sae, prompt, reply, scales, with_prefixes, _session(view)))
+
+
+def scores(model: str, dataset: str, chunk: int, texts: list[Text]) -> ScoreAnswer:
+    """The rewards of one chunk of a dataset; `chunk` and the ids say which texts these are."""
+    return _told(_scores(str(_ready().root), model, dataset, chunk, texts))
+
+
+def live_text(prompt: str, reply: str) -> Text:
+    """A text that was typed."""
+    return Text(text_id="live", prompt=prompt, reply=reply)
+
+
+def _ready() -> Backend:
+    """The connection; a backend that is not there is started, with a word on the screen while that takes long."""
+    with st.spinner("Starting the backend, which holds the models"):
+        return backend(router.workspace().root)
+
+
+def _told(answer: Answer) -> Answer:
+    """The answer, after what the user should know of the backend was said."""
+    for notice in backend(router.workspace().root).notices():
+        st.toast(plain(notice[:1].upper() + notice[1:]) + ".", icon=":material/restart_alt:", duration="long")
+    return answer
+
+
+def _session(view: str) -> str:
+    """A name of this view in this browser tab, so that a newer request replaces only one's own older ones."""
+    return f"{st.session_state.setdefault('_session', secrets.token_hex(6))}/{view}"

@@ -1,0 +1,239 @@
+"""What is in the workspace: counts, tables with key figures, jobs, and the calibration if there is one."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from rmviz.jobs.run import job_states
+from rmviz.plots.tokens import escaped
+from rmviz.store.artifact import Artifact
+from rmviz.store.workspace import Workspace
+from rmviz.ui import router, style
+from rmviz.ui.lineage import KINDS
+from rmviz.ui.words import ago, moment, number, percent, plain, shortened
+
+PAGE_OF = {
+    "dataset": "data",
+    "features": "features",
+    "effects": "features",
+    "sae": "playground",
+    "reward_model": "playground",
+}
+_SILENT_AFTER = 600.0
+
+_Figure = tuple[str, Callable[[Artifact], str]]
+
+
+def _metric(name: str, form: Callable[[Any], str] = number) -> Callable[[Artifact], str]:
+    return lambda artifact: (
+        form(artifact.metrics.get(name)) if isinstance(artifact.metrics.get(name), (int, float)) else "–"
+    )
+
+
+def _setting(name: str) -> Callable[[Artifact], str]:
+    return lambda artifact: str(artifact.config.get(name) or "–")
+
+
+COLUMNS: Mapping[str, Sequence[_Figure]] = {
+    "dataset": [
+        ("pairs", _metric("num_pairs")),
+        ("texts", _metric("num_texts")),
+        ("held out", _metric("num_heldout")),
+        ("bad rows", _metric("num_bad")),
+    ],
+    "policy": [("steps", _metric("steps")), ("loss", _metric("loss"))],
+    "reward_model": [
+        ("held-out accuracy", _metric("accuracy", percent)),
+        ("on pairs", _metric("num_pairs")),
+        ("steps", _metric("steps")),
+        ("seed", _metric("seed")),
+    ],
+    "sae": [
+        ("hookpoint", _setting("hookpoint")),
+        ("features", _setting("d_sae")),
+        ("L0", _metric("l0")),
+        ("FVU", _metric("fvu")),
+        ("dead", _metric("dead_share", percent)),
+        ("splice accuracy", _metric("splice_pair_accuracy", percent)),
+        ("model's own", _metric("clean_pair_accuracy", percent)),
+    ],
+    "effects": [
+        ("texts", _metric("num_texts")),
+        ("pairs", _metric("num_pairs")),
+        ("alive features", _metric("num_features")),
+        ("rows", _metric("num_rows")),
+    ],
+    "features": [("features", _metric("num_features")), ("seed", _setting("seed"))],
+}
+
+
+def artifact_table(artifacts: Sequence[Artifact], kind: str) -> pd.DataFrame:
+    """Name, key figures, age and id of the artifacts of one kind."""
+    rows = [
+        {"name": a.name, **{title: figure(a) for title, figure in COLUMNS[kind]}, "made": moment(a.created), "id": a.id}
+        for a in artifacts
+    ]
+    return pd.DataFrame(rows)
+
+
+def height_of(rows: int) -> int:
+    """Pixels of a table that shows all of a few rows, and seven of many."""
+    return 35 * (min(rows, 7) + 1) + 3
+
+
+def inventory(artifacts: Sequence[Artifact]) -> None:
+    """A table per kind; the page that shows an artifact is one click away."""
+    for kind, title in KINDS.items():
+        of_kind = [artifact for artifact in artifacts if artifact.kind == kind]
+        if not of_kind:
+            continue
+        st.subheader(f"{title[0].upper()}{title[1:]}" if kind != "dataset" else "Data")
+        st.dataframe(
+            artifact_table(of_kind, kind),
+            hide_index=True,
+            key=f"inventory-{kind}",
+            height=height_of(len(of_kind)),
+        )
+        if kind in PAGE_OF:
+            param = {"dataset": "dataset", "features": "features", "sae": "sae", "reward_model": "model"}.get(kind)
+            router.page_link(
+                PAGE_OF[kind],
+                f"Open {plain(shortened(of_kind[0].name, 50))}",
+                {param: of_kind[0].id} if param else None,
+                ":material/arrow_forward:",
+            )
+
+
+def job_rows(workspace: Workspace) -> list[dict[str, Any]]:
+    """Running and failed jobs, newest first: kind, state in words, progress from 0 to 1, rate, and the error."""
+    rows = []
+    for state in job_states(workspace):
+        if state.get("state") not in ("running", "failed", "cancelled"):
+            continue
+        last = _last_metrics(workspace, str(state["key"]))
+        age = time.time() - float(last.get("time", state.get("time", 0.0)))
+        words = str(state["state"])
+        if words == "running" and age > _SILENT_AFTER:
+            words = f"no news ({ago(age)})"
+        step, total = float(last.get("step", 0)), float(last.get("total", 0)) or 1.0
+        rows.append(
+            {
+                "job": str(state.get("kind", "")),
+                "state": words,
+                "progress": min(step / total, 1.0),
+                "rate": float(last.get("rate", 0.0)),
+                "when": ago(age),
+                "error": str(state.get("error", "")),
+                "key": str(state["key"]),
+            }
+        )
+    return rows
+
+
+def _last_metrics(workspace: Workspace, key: str) -> dict[str, Any]:
+    """The last line of a job's metrics; nothing where there is none."""
+    try:
+        with (workspace.job_folder(key) / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 8192))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        return json.loads(lines[-1]) if lines else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def jobs(workspace: Workspace) -> None:
+    """The jobs that run (refreshed every two seconds) and those that did not end well."""
+    running = any(row["state"] == "running" for row in job_rows(workspace))
+
+    def panel() -> None:
+        rows = job_rows(workspace)
+        st.subheader("Jobs")
+        st.dataframe(
+            pd.DataFrame(rows[:20]),
+            hide_index=True,
+            key="jobs",
+            column_order=["job", "state", "progress", "rate", "when", "error", "key"],
+            height=height_of(len(rows[:20])),
+            column_config={
+                "progress": st.column_config.ProgressColumn("progress", format="percent", min_value=0.0, max_value=1.0),
+                "rate": st.column_config.NumberColumn("steps per second", format="%.3g"),
+                "error": st.column_config.TextColumn("error", width="large"),
+            },
+        )
+        st.caption(
+            "A failed or cancelled job goes on from its last checkpoint when its command is run again; "
+            "its folder is in `jobs/` of the workspace."
+        )
+        if running and not any(row["state"] == "running" for row in rows):
+            st.rerun()
+
+    if job_rows(workspace):
+        st.fragment(panel, run_every=2.0 if running else None)()
+
+
+FIGURES: Mapping[str, tuple[str, str, Callable[[float], bool]]] = {
+    "topic_spearman": (
+        "Topic effects against the model's own response",
+        "rank correlation, wanted ≥ 0.9",
+        lambda v: v >= 0.9,
+    ),
+    "topic_sign_agreement": ("Signs of the weighted topics", "share right, wanted 1", lambda v: v >= 1),
+    "topic_recall_at_50": (
+        "Weighted topics among the 50 strongest features",
+        "recall, wanted ≥ 0.9",
+        lambda v: v >= 0.9,
+    ),
+    "organism_max_error": (
+        "Effects against weights set by hand",
+        "largest relative error, wanted ≤ 0.0001",
+        lambda v: v <= 1e-4,
+    ),
+    "misalignment_rank": (
+        "The planted misalignment",
+        "rank among the most negative topics, wanted ≤ 3",
+        lambda v: v <= 3,
+    ),
+}
+
+
+def calibration(workspace: Workspace) -> None:
+    """How much of the planted truth the tool found, if `rmviz calibrate` has left its result."""
+    try:
+        found = json.loads((workspace.root / "calibration.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    rows = []
+    for name, (title, meaning, passes) in FIGURES.items():
+        value = found.get(name) if isinstance(found, dict) else None
+        if isinstance(value, (int, float)):
+            mark = "reached" if passes(value) else "missed"
+            rows.append(
+                f'<tr><td>{title}</td><td class="num"><b>{number(value)}</b></td>'
+                f'<td class="muted">{escaped(meaning)}</td><td>{mark}</td></tr>'
+            )
+    if rows:
+        st.subheader("What the tool found of the planted truth")
+        st.html(f'<div class="rm"><table class="rm-table">{"".join(rows)}</table></div>')
+
+
+def counts(artifacts: Sequence[Artifact]) -> None:
+    """How many of each kind there are, and the newest's name."""
+    items = []
+    for kind, title in KINDS.items():
+        of_kind = [artifact for artifact in artifacts if artifact.kind == kind]
+        if of_kind:
+            items.append((escaped(title), f"{len(of_kind)}", escaped(shortened(of_kind[0].name, 30))))
+    st.html(style.figures(items))
+
+
+def read_only_mark(workspace: Workspace) -> None:
+    """Say aloud when the workspace cannot be written: results can be read, not made."""
+    if router.is_read_only():
+        st.warning(
+            f"The workspace {plain(str(workspace.root))} is read-only: everything can be looked at, "
+            "nothing can be made or scored."
+        )

@@ -1,0 +1,1 @@
+"""The planted world: texts, preferences and models whose true reward is known."""

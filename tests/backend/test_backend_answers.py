@@ -1,0 +1,171 @@
+"""What the backend answers is what the batch engine computes."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from backend.conftest import SENTENCE, Place
+
+from rmviz.ablation.engine import EffectEngine
+from rmviz.backend.client import Backend
+from rmviz.backend.prefixes import MAX_PREFIXES
+from rmviz.errors import ConfigError, DataError, ModelError, NotFoundError
+from rmviz.models.load import from_artifact
+from rmviz.sae.files import load_sae_artifact
+from rmviz.store.artifact import Artifact
+from rmviz.types import Text
+
+TEXT = Text(text_id="t", prompt="Tell me of rain. ", reply=SENTENCE)
+
+
+def parts(place: Place, kind: str) -> tuple[Artifact, Artifact, EffectEngine]:
+    model, sae = getattr(place, kind), getattr(place, f"{kind}_sae")
+    return model, sae, EffectEngine(from_artifact(model), load_sae_artifact(sae))
+
+
+both = pytest.mark.parametrize("kind", ["causal", "encoder"])
+
+
+@both
+def test_scores_are_the_models(live: Backend, place: Place, kind: str) -> None:
+    model, _, engine = parts(place, kind)
+    texts = [TEXT, Text(text_id="u", prompt="", reply="short"), Text(text_id="v", prompt="x" * 300, reply=SENTENCE * 3)]
+    answer = live.score(model.id, texts)
+    np.testing.assert_allclose(answer.rewards, engine.rm.score(texts), atol=1e-5)
+    assert answer.num_cut[0] == 0 and answer.num_cut[2] > 0
+    assert answer.info.id == model.id and answer.info.format == "plain"
+
+
+@both
+def test_effects_are_the_engines(live: Backend, place: Place, kind: str) -> None:
+    model, sae, engine = parts(place, kind)
+    encoded = engine.rm.encode([TEXT])[0]
+    rows, rewards = engine.scan([encoded])
+    answer = live.features(model.name, sae.name, TEXT)
+    assert answer.reward == pytest.approx(rewards[0], abs=1e-6) and answer.num_rows == len(rows) == len(answer.rows)
+    found = {row.feature: row for row in answer.rows}
+    np.testing.assert_allclose([found[f].effect for f in rows.feature.tolist()], rows.effect, atol=1e-6)
+    for feature, first, largest in zip(rows.feature.tolist(), rows.first_position, rows.max_activation, strict=True):
+        assert found[feature].positions[0] == first
+        assert max(found[feature].activations) == pytest.approx(largest, rel=1e-5)
+    sizes = [abs(row.effect or 0) for row in answer.rows]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (
+        "".join(t for t, real in zip(answer.tokens, answer.feature_positions, strict=True) if real)
+        == TEXT.prompt + TEXT.reply
+    )
+    top = live.features(model.id, sae.id, TEXT, limit=3, with_prefixes=False)
+    assert [row.feature for row in top.rows] == [row.feature for row in answer.rows[:3]]
+    assert top.num_rows == answer.num_rows and not top.prefix_rewards
+
+
+@both
+def test_ablations_are_the_engines(live: Backend, place: Place, kind: str) -> None:
+    model, sae, engine = parts(place, kind)
+    encoded = engine.rm.encode([TEXT])[0]
+    firing = [row.feature for row in live.features(model.id, sae.id, TEXT).rows]
+    sets = [{firing[0]: 0.0}, {firing[0]: -2.0, firing[1]: 3.0}, dict.fromkeys(firing, 0.0), {firing[2]: 1.0}, {}]
+    wanted = engine.set_rewards(encoded, sets)
+    answers = [live.ablate(model.id, sae.id, TEXT, scales) for scales in sets]
+    np.testing.assert_allclose([a.ablated for a in answers], wanted, atol=1e-6)
+    assert answers[1].fired == sorted(firing[:2])
+    assert all(a.ablated == a.clean for a in answers[3:])
+    silent = next(f for f in range(engine.sae.d_sae) if f not in firing)
+    answer = live.ablate(model.id, sae.id, TEXT, {silent: 0.0}, with_prefixes=True)
+    assert answer.ablated == answer.clean and answer.fired == []
+
+
+@both
+def test_prefix_rewards_before_and_after(live: Backend, place: Place, kind: str) -> None:
+    """The curve ends at the reward, and each point of it is the reward of the text cut there, edited or not."""
+    model, sae, engine = parts(place, kind)
+    firing = [row.feature for row in live.features(model.id, sae.id, TEXT).rows]
+    scales = {firing[0]: 0.0, firing[3]: 2.0}
+    answer = live.ablate(model.id, sae.id, TEXT, scales, with_prefixes=True)
+    last = answer.prefix_positions[-1]
+    assert answer.prefix_clean[last] == pytest.approx(answer.clean, abs=1e-5)
+    assert answer.prefix_ablated[last] == pytest.approx(answer.ablated, abs=1e-5)
+    assert live.prefixes(model.id, TEXT).prefix_rewards == pytest.approx(answer.prefix_clean, abs=1e-5, nan_ok=True)
+    for position in answer.prefix_positions[5::17]:
+        shown = [t for t, i in zip(answer.tokens, range(position + 1), strict=False) if t not in ("[CLS]", "[SEP]")]
+        cut = engine.rm.encode([Text(text_id="cut", prompt="", reply="".join(shown))])[0]
+        edited = engine.set_rewards(cut, [scales, {}])
+        assert [answer.prefix_ablated[position], answer.prefix_clean[position]] == pytest.approx(
+            edited.tolist(), abs=1e-5
+        )
+
+
+def test_encoder_reads_a_bounded_number_of_prefixes(
+    live: Backend, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rmviz.backend.prefixes.MAX_PREFIXES", 10)
+    answer = live.prefixes(place.encoder.id, TEXT)
+    assert len(answer.prefix_positions) == 10 < MAX_PREFIXES
+    filled = [i for i, reward in enumerate(answer.prefix_rewards) if reward is not None]
+    assert filled == answer.prefix_positions and filled[0] == 1 and filled[-1] == len(answer.tokens) - 2
+
+
+def test_parallel_requests_never_see_each_others_ablation(live: Backend, place: Place) -> None:
+    model, sae, engine = parts(place, "causal")
+    encoded = engine.rm.encode([TEXT])[0]
+    firing = [row.feature for row in live.features(model.id, sae.id, TEXT).rows]
+    sets = [{firing[i % len(firing)]: i / 4 - 2} for i in range(20)]
+    wanted = engine.set_rewards(encoded, sets)
+    with ThreadPoolExecutor(20) as pool:
+        asked = [
+            pool.submit(live.ablate, model.id, sae.id, TEXT, some, with_prefixes=i % 2 == 0)
+            for i, some in enumerate(sets)
+        ]
+        plain = [pool.submit(live.score, model.id, [TEXT]) for _ in range(10)]
+        np.testing.assert_allclose([a.result().ablated for a in asked], wanted, atol=1e-6)
+        assert {round(p.result().rewards[0], 5) for p in plain} == {
+            round(float(engine.rm.score_encoded([encoded])[0]), 5)
+        }
+
+
+def test_what_does_not_exist_is_named(live: Backend, place: Place) -> None:
+    with pytest.raises(NotFoundError, match=r"no reward model called 'nothing'.*causal"):
+        live.score("nothing", [TEXT])
+    with pytest.raises(NotFoundError, match="no sae called"):
+        live.features(place.causal.id, "../../etc/passwd", TEXT)
+    with pytest.raises(NotFoundError, match="no reward model"):
+        live.score(place.causal_sae.id, [TEXT])
+    with pytest.raises(ConfigError, match="feature 4000 does not exist: this SAE has features 0 to 47"):
+        live.ablate(place.causal.id, place.causal_sae.id, TEXT, {4000: 0.0})
+    with pytest.raises(ModelError, match="another model"):
+        live.features(place.causal.id, place.encoder_sae.id, TEXT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "\ud800 lone",
+        "nul \x00 bell \x07",
+        "emoji 👩‍👩‍👧 ‮rtl",
+        "",
+        "  \n\t ",
+        "'; DROP TABLE x;--",
+    ],
+)
+def test_hostile_strings_come_back_as_they_are(live: Backend, place: Place, text: str) -> None:
+    for model, sae in ((place.causal, place.causal_sae), (place.encoder, place.encoder_sae)):
+        if text == "" and model is place.causal:
+            with pytest.raises(DataError, match="empty"):
+                live.features(model.id, sae.id, text)
+            continue
+        answer = live.features(model.id, sae.id, text)
+        shown = "".join(t for t, real in zip(answer.tokens, answer.feature_positions, strict=True) if real)
+        assert shown == text.replace("\ud800", "\ufffd")
+        assert answer.reward is not None
+
+
+def test_a_million_characters_are_quick_and_more_are_refused(live: Backend, place: Place) -> None:
+    live.score(place.causal.id, [TEXT])
+    start = time.monotonic()
+    answer = live.features(place.causal.id, place.causal_sae.id, (SENTENCE * 20_000)[:1_000_000])
+    assert time.monotonic() - start < 2
+    assert answer.num_cut > 900_000 and len(answer.tokens) == 128
+    with pytest.raises(DataError, match="at most 1,000,000 characters, this one has 1,000,001"):
+        live.score(place.causal.id, ["a" * 1_000_001])

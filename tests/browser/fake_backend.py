@@ -1,0 +1,173 @@
+"""A stand-in for the backend, for tests of pages: arithmetic instead of a model, over real HTTP and real records.
+
+The reward of a text is the sum of one fixed weight per word; feature f fires on words whose hash is f modulo 40.
+"""
+
+import json
+import os
+import sys
+import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from rmviz.backend import wire
+from rmviz.backend.process import own_version
+
+D_SAE = 60
+
+
+def _tokens(text: wire.TextIn) -> list[str]:
+    words = (text.prompt + text.reply).split(" ")
+    return [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+
+
+def _feature(token: str) -> int:
+    return zlib.crc32(token.strip().encode()) % 40
+
+
+def _weight(token: str) -> float:
+    return ((_feature(token) * 37) % 19 - 9) / 10
+
+
+def _prefixes(tokens: list[str], scales: dict[int, float]) -> list[float]:
+    total, rewards = 0.0, []
+    for token in tokens:
+        total += _weight(token) * scales.get(_feature(token), 1.0)
+        rewards.append(round(total, 6))
+    return rewards
+
+
+def _info(model: str) -> wire.ModelInfo:
+    return wire.ModelInfo(
+        id=model,
+        name=f"toy {model}",
+        family="gpt_neox",
+        format="transcript",
+        format_reason="a test",
+        max_length=128,
+        causal=True,
+        device="cpu",
+        dtype="float32",
+    )
+
+
+def _read(model: str, text: wire.TextIn) -> dict:
+    tokens = _tokens(text)
+    rewards = _prefixes(tokens, {})
+    return {
+        "tokens": tokens,
+        "feature_positions": [True] * len(tokens),
+        "reply_start": len(text.prompt.split(" ")),
+        "num_cut": 3 if len(tokens) > 128 else 0,
+        "off_format": "" if "Human:" in text.prompt else "no Human: turn was found",
+        "reward": rewards[-1],
+        "prefix_positions": list(range(len(tokens))),
+        "prefix_rewards": rewards,
+        "info": _info(model),
+    }
+
+
+def _rows(tokens: list[str]) -> list[wire.FeatureRow]:
+    fired: dict[int, list[int]] = {}
+    for position, token in enumerate(tokens):
+        fired.setdefault(_feature(token), []).append(position)
+    rows = []
+    for feature, positions in fired.items():
+        effect = sum(_weight(tokens[p]) for p in positions)
+        rows.append(
+            wire.FeatureRow(
+                feature=feature,
+                effect=effect,
+                first_order=effect * 1.1,
+                max_activation=1.5,
+                positions=positions,
+                activations=[1.5] * len(positions),
+            )
+        )
+    return sorted(rows, key=lambda row: -abs(row.effect or 0))
+
+
+def answer(path: str, body: bytes) -> wire.Answer:
+    """What the stand-in says to a request."""
+    if path == "/health":
+        return wire.Health(
+            version=own_version(),
+            pid=os.getpid(),
+            workspace=os.environ.get("RMVIZ_WORKSPACE", ""),
+            started=0.0,
+            models=[],
+            used_bytes=0,
+            budget_bytes=1,
+            process_bytes=1,
+            device="cpu",
+            dtype="float32",
+        )
+    if path == "/score":
+        request = wire.ScoreRequest.model_validate_json(body)
+        lists = [_tokens(text) for text in request.texts]
+        return wire.ScoreAnswer(
+            rewards=[_prefixes(tokens, {})[-1] for tokens in lists],
+            num_tokens=[len(t) for t in lists],
+            num_cut=[0] * len(lists),
+            off_format=[""] * len(lists),
+            info=_info(request.model),
+        )
+    if path == "/prefixes":
+        asked = wire.PrefixRequest.model_validate_json(body)
+        return wire.PrefixAnswer.model_validate(_read(asked.model, asked.text))
+    if path == "/features":
+        wanted = wire.FeaturesRequest.model_validate_json(body)
+        common = _read(wanted.model, wanted.text)
+        rows = _rows(common["tokens"])
+        return wire.FeaturesAnswer.model_validate(
+            {**common, "rows": rows, "num_rows": len(rows), "hookpoint": "layers.1", "d_sae": D_SAE, "method": "test"}
+        )
+    edit = wire.AblateRequest.model_validate_json(body)
+    tokens = _tokens(edit.text)
+    clean, ablated = _prefixes(tokens, {}), _prefixes(tokens, dict(edit.scales))
+    fired = sorted({_feature(token) for token in tokens} & set(edit.scales))
+    return wire.AblateAnswer(
+        clean=clean[-1],
+        ablated=ablated[-1],
+        fired=fired,
+        tokens=tokens,
+        prefix_positions=list(range(len(tokens))),
+        prefix_clean=clean,
+        prefix_ablated=ablated,
+        info=_info(edit.model),
+    )
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+
+    def _reply(self, body: bytes) -> None:
+        if b"backend, please fail" in body:
+            data, status = (
+                json.dumps(
+                    {"error": "ModelError", "message": "the model gave <b>NaN</b> ![x](http://evil.test/q.png)"}
+                ).encode(),
+                422,
+            )
+        else:
+            data, status = answer(self.path, body).model_dump_json().encode(), 200
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self) -> None:
+        self._reply(b"")
+
+    def do_POST(self) -> None:
+        self._reply(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+    server.serve_forever()

@@ -1,0 +1,107 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from rmviz.configs.effects import FeaturesConfig
+from rmviz.configs.world import WorldDataConfig
+from rmviz.errors import ConfigError, NotFoundError
+from rmviz.jobs.progress import TerminalProgress, progress_line
+from rmviz.jobs.run import job_key, job_states, pinned, run_job
+from rmviz.store.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+def counting_task(fail_at: int = -1):
+    """A task of ten units that goes on from its checkpoint, and notes each unit it does."""
+    done: list[int] = []
+
+    def task(config, workspace, report):
+        checkpoint = report.folder / "count"
+        start = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        for unit in range(start, 10):
+            if unit == fail_at and not (report.folder / "failed").exists():
+                (report.folder / "failed").touch()
+                raise KeyboardInterrupt
+            done.append(unit)
+            checkpoint.write_text(str(unit + 1))
+            report(unit + 1, 10, {"loss": 1 / (unit + 1), "bad": float("nan")})
+        with workspace.create("dataset", name="d", key=job_key("world.data", config)) as draft:
+            (draft.folder / "x").write_text("x")
+        return draft.kept
+
+    return task, done
+
+
+def test_the_same_config_is_done_once(workspace):
+    task, done = counting_task()
+    first = run_job("world.data", WorldDataConfig(), workspace, task)
+    assert run_job("world.data", WorldDataConfig(), workspace, task) == first
+    assert done == list(range(10))
+    assert run_job("world.data", WorldDataConfig(seed=1), workspace, task) != first
+
+
+def test_an_interrupted_job_goes_on(workspace):
+    task, done = counting_task(fail_at=6)
+    with pytest.raises(KeyboardInterrupt):
+        run_job("world.data", WorldDataConfig(), workspace, task)
+    assert job_states(workspace)[0]["state"] == "cancelled"
+    artifact = run_job("world.data", WorldDataConfig(), workspace, task)
+    assert done == list(range(10))
+    state = job_states(workspace)[0]
+    assert (state["state"], state["artifact"]) == ("succeeded", artifact.id)
+    assert not (workspace.job_folder(state["key"]) / "checkpoints").exists()
+
+
+def test_metrics_are_lines_without_nan(workspace):
+    task, _ = counting_task()
+    run_job("world.data", WorldDataConfig(), workspace, task)
+    folder = workspace.job_folder(job_key("world.data", WorldDataConfig()))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    assert all("bad" not in line and line["total"] == 10 for line in lines)
+
+
+def test_a_failure_is_kept_with_its_reason(workspace):
+    def task(config, workspace, report):
+        raise ConfigError("no luck")
+
+    with pytest.raises(ConfigError):
+        run_job("world.data", WorldDataConfig(), workspace, task)
+    assert job_states(workspace)[0]["error"] == "ConfigError: no luck"
+
+
+def test_two_at_once_is_one(workspace):
+    def task(config, workspace, report):
+        with pytest.raises(ConfigError, match="running already"):
+            run_job("world.data", WorldDataConfig(), workspace, task)
+        return counting_task()[0](config, workspace, report)
+
+    run_job("world.data", WorldDataConfig(), workspace, task)
+
+
+def test_parents_are_pinned_to_ids(workspace):
+    with workspace.create("effects", name="e") as draft:
+        pass
+    assert pinned(FeaturesConfig(effects="e"), workspace).effects == draft.kept.id
+    with pytest.raises(NotFoundError):
+        pinned(FeaturesConfig(effects="other"), workspace)
+
+
+def test_progress_tells_rate_and_time_left():
+    line = progress_line("effects", 30, 120, 1.5, {"loss": 0.25})
+    assert "25%" in line and "1.5/s" in line and "1 min 00 s left" in line and "loss 0.25" in line
+    assert "done" in progress_line("effects", 5, 5, 2.0, {})
+
+
+def test_terminal_progress_prints_plain_lines_without_a_terminal(tmp_path):
+    with (tmp_path / "out").open("w") as stream:
+        progress = TerminalProgress(stream, every=0)
+        progress("a", 1, 2, 1.0, {})
+        progress("a", 2, 2, 1.0, {})
+    written = (tmp_path / "out").read_text()
+    assert written.count("\n") == 2 and "\x1b" not in written

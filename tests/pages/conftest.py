@@ -1,0 +1,93 @@
+import runpy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from rmviz.backend.client import Backend
+
+REPO = Path(__file__).resolve().parents[2]
+SYNTHETIC = runpy.run_path(str(REPO / "tests" / "pages" / "synthetic.py"))
+FAKE = runpy.run_path(str(REPO / "tests" / "browser" / "fake_backend.py"))
+
+
+class FakeBackend(Backend):
+    """Answers as the backend would, without a process; `broken` is raised instead when it is set."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.told: list[str] = []
+        self.broken: Exception | None = None
+        self.requests: list[str] = []
+
+    def _ask(self, path: str, request: object) -> object:
+        self.requests.append(path)
+        if self.broken is not None:
+            raise self.broken
+        return FAKE["answer"](path, request.model_dump_json().encode())  # type: ignore[attr-defined]
+
+    def score(self, model, texts, *, view=""):
+        wire = FAKE["wire"]
+        return self._ask("/score", wire.ScoreRequest(model=model, texts=[wire.TextIn.of(t) for t in texts]))
+
+    def prefixes(self, model, text, *, view=""):
+        wire = FAKE["wire"]
+        return self._ask("/prefixes", wire.PrefixRequest(model=model, text=wire.TextIn.of(text)))
+
+    def features(self, model, sae, text, *, limit=500, with_prefixes=True, view=""):
+        wire = FAKE["wire"]
+        return self._ask("/features", wire.FeaturesRequest(model=model, sae=sae, text=wire.TextIn.of(text)))
+
+    def ablate(self, model, sae, text, scales, *, with_prefixes=False, view=""):
+        wire = FAKE["wire"]
+        request = wire.AblateRequest(model=model, sae=sae, text=wire.TextIn.of(text), scales=scales)
+        return self._ask("/ablate", request)
+
+    def notices(self) -> list[str]:
+        told, self.told = self.told, []
+        return told
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory):
+    """Artifacts of the synthetic workspace, by kind."""
+    return SYNTHETIC["build"](tmp_path_factory.mktemp("pages") / "workspace")
+
+
+@pytest.fixture
+def fake(planted, monkeypatch) -> FakeBackend:
+    double = FakeBackend(planted["sae"].folder.parents[1])
+    monkeypatch.setattr("rmviz.ui.live.backend", lambda root: double)
+    return double
+
+
+@pytest.fixture
+def open_page(planted, fake, monkeypatch) -> Iterator[Callable[..., AppTest]]:
+    """Open a page of the app, as a browser would: page name, then query parameters."""
+
+    def opened(page: str = "overview", root: Path | None = None, **params: str) -> AppTest:
+        monkeypatch.setenv("RMVIZ_WORKSPACE", str(root or fake.root))
+        test = AppTest.from_file(str(REPO / "app.py"), default_timeout=30)
+        for name, value in params.items():
+            test.query_params[name] = value
+        test.switch_page(f"pages/{page}.py").run()
+        assert not test.exception, test.exception
+        return test
+
+    st.cache_data.clear()
+    yield opened
+    st.cache_data.clear()
+
+
+def shown(test: AppTest) -> str:
+    """All text and HTML of a page."""
+    kinds = ("markdown", "caption", "title", "subheader", "header", "error", "warning", "info", "success", "code")
+    parts = [str(element.value) for kind in kinds for element in getattr(test, kind)]
+    return "\n".join(parts + [str(element.value) for element in test.get("html")])
+
+
+@pytest.fixture
+def text_of() -> Callable[[AppTest], str]:
+    return shown
