@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.stats import spearmanr
 from torch import nn
 
 from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.first_order import integrated_gradients
 from rmviz.models.reward_model import RewardModel
+from rmviz.ranks import spearman
 from rmviz.sae.model import SparseAutoencoder
 from rmviz.types import Text
 
@@ -71,8 +71,8 @@ def agreement(exact_table: csr_array, score_table: csr_array, exact: np.ndarray,
     large = np.argsort(-np.abs(exact))[: max(1, round(LARGEST * len(exact)))]
     same = np.sign(exact[large]) == np.sign(score[large])
     return {
-        "spearman_rows": _spearman(exact, score),
-        "spearman_means": _spearman(exact_mean, score_mean),
+        "spearman_rows": spearman(exact, score),
+        "spearman_means": spearman(exact_mean, score_mean),
         "sign_agreement": float(same.mean()) if len(exact) else None,
         "top_overlap": len(shared) / num_top if num_top else None,
         "num_top": num_top,
@@ -85,12 +85,6 @@ def head_direction(rm: RewardModel, sae: SparseAutoencoder) -> np.ndarray | None
     if not (isinstance(head, nn.Linear) and head.in_features == sae.d_in and head.out_features == 1):
         return None
     return (sae.W_dec.float() @ head.weight[0].to(sae.W_dec.device).float()).cpu().numpy()
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return None
-    return float(spearmanr(a, b).statistic)
 
 
 def _table(text: np.ndarray, feature: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> csr_array:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.groups import firing_matrix, topic_of_features
 from rmviz.ablation.rows import row_files
 from rmviz.models.load import from_artifact
 from rmviz.models.reward_model import RewardModel
+from rmviz.ranks import spearman
 from rmviz.sae.files import load_sae_artifact
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
@@ -63,7 +63,7 @@ def calibrate(workspace: Workspace, progress: Progress = lambda step, total: Non
     largest = _largest(load_table(effects.path("summary.parquet")))
     owned = {TOPICS[owners[feature]] for feature in largest if owners[feature] >= 0}
     result = {
-        "topic_spearman": float(spearmanr(found, response).statistic),
+        "topic_spearman": spearman(found, response),
         "topic_sign_agreement": float((np.sign(found) == np.sign(planted))[weighted].mean()),
         "topic_recall_at_50": float(np.mean([topic in owned for topic in np.array(TOPICS)[weighted]])),
         "organism_max_error": organism_error(workspace.resolve("organism-effects", "effects"), workspace),

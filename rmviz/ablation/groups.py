@@ -45,7 +45,7 @@ def cofiring_groups(firing: csr_array, least_phi: float = 0.7) -> list[Int[np.nd
     num_texts = firing.shape[0]
     count = np.asarray(firing.sum(axis=0)).ravel()
     both = (firing.T @ firing).tocoo()
-    i, j = both.coords
+    i, j = both.row, both.col
     spread = np.sqrt(count * (num_texts - count))
     with np.errstate(divide="ignore", invalid="ignore"):
         phi: Float[np.ndarray, " entry"] = (num_texts * both.data - count[i] * count[j]) / (spread[i] * spread[j])

@@ -66,10 +66,10 @@ def ratio_estimate(
 def _p_values(sums: csr_array, counts: csr_array | np.ndarray, mean: np.ndarray, size: np.ndarray) -> np.ndarray:
     """t-test of mean = 0 by the linearised variance Σ (sum − mean · count)² of the units."""
     num_units = sums.shape[0]
-    squares = np.asarray(sums.multiply(sums).sum(axis=0), float).ravel()
+    squares = np.asarray((sums * sums).sum(axis=0), float).ravel()
     if isinstance(counts, csr_array):
-        cross = np.asarray(sums.multiply(counts).sum(axis=0), float).ravel()
-        own = np.asarray(counts.multiply(counts).sum(axis=0), float).ravel()
+        cross = np.asarray((sums * counts).sum(axis=0), float).ravel()
+        own = np.asarray((counts * counts).sum(axis=0), float).ravel()
     else:
         cross, own = np.asarray(counts @ sums, float).ravel(), float(counts @ counts)
     spread = np.maximum(squares - 2 * mean * cross + mean**2 * own, 0) * num_units / max(num_units - 1, 1)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from rmviz.activations.hooks import replacing
@@ -15,6 +14,7 @@ from rmviz.activations.rows import feature_mask, rows_of, sink_limit
 from rmviz.errors import DataError, ModelError
 from rmviz.models.encoding import Encoded
 from rmviz.models.reward_model import RewardModel, length_buckets
+from rmviz.ranks import spearman
 from rmviz.sae.model import SparseAutoencoder
 from rmviz.types import Pair, Text
 
@@ -202,6 +202,5 @@ def _accuracy(margins: np.ndarray) -> float:
 
 def _spearman(clean: np.ndarray, spliced: np.ndarray) -> float | None:
     """None where the clean rewards do not vary; 0 where only the spliced ones do not."""
-    if len(clean) < 2 or np.ptp(clean) == 0:
-        return None
-    return float(spearmanr(clean, spliced).statistic) if np.ptp(spliced) > 0 else 0.0
+    lost = np.ptp(clean) > 0 and np.ptp(spliced) == 0
+    return 0.0 if lost else spearman(clean, spliced)
