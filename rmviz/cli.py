@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rmviz import cli_jobs
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
 from rmviz.configs.kinds import KINDS
 from rmviz.errors import RmvizError
@@ -36,6 +37,7 @@ _groups = {
 }
 for _name, _group in _groups.items():
     app.add_typer(_group, name=_name)
+app.add_typer(cli_jobs.app, name="jobs")
 
 _groups["data"].command("add")(job_command("data.add", KINDS["data.add"]))
 _groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))

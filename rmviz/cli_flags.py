@@ -12,6 +12,7 @@ import typer
 
 from rmviz.configs.base import field_docs, required
 from rmviz.jobs.progress import TerminalProgress
+from rmviz.jobs.queue import launch
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace, default_root
 
@@ -19,6 +20,9 @@ WorkspaceOption = Annotated[
     Path | None,
     typer.Option("--workspace", "-w", help="Workspace folder; RMVIZ_WORKSPACE or ./workspace when not given."),
 ]
+QueueOption = Annotated[bool, typer.Option("--queue", help="Leave it to the job queue instead of running it here.")]
+AgainOption = Annotated[bool, typer.Option("--again", help="Queue another run of it although it was run.")]
+RunnerOption = Annotated[str, typer.Option("--runner", help="Queue it, to run there: local, ray or slurm.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -49,10 +53,15 @@ def artifact_lines(artifact: Artifact) -> list[str]:
 def job_command(kind: str, config: type) -> Callable[..., None]:
     """A command that runs one job kind; arguments are the config's required fields, options the others."""
 
-    def command(workspace: Path | None, as_json: bool, **values: Any) -> None:
+    def command(workspace: Path | None, as_json: bool, queue: bool, again: bool, runner: str, **values: Any) -> None:
+        settings = config(**values)
+        if queue or again or runner:
+            job = launch(kind, settings, opened(workspace), runner=runner, again=again)
+            line = f"{job.state} {job.key}  (`rmviz jobs logs -f {job.key}` follows it)"
+            show({"key": job.key, "state": job.state, "artifact": job.artifact}, as_json, lambda: [line])
+            return
         from rmviz.worker import execute
 
-        settings = config(**values)
         progress = TerminalProgress()
         try:
             artifact = execute(kind, settings, opened(workspace), progress)
@@ -61,12 +70,16 @@ def job_command(kind: str, config: type) -> Callable[..., None]:
         show(artifact.manifest(), as_json, lambda: artifact_lines(artifact))
 
     parameters = [_parameter(f, get_type_hints(config)[f.name], field_docs(config)[f.name]) for f in fields(config)]
-    parameters.append(
-        inspect.Parameter("workspace", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WorkspaceOption)
-    )
-    parameters.append(
-        inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
-    )
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, default, annotation in (
+            ("workspace", None, WorkspaceOption),
+            ("as_json", False, JsonOption),
+            ("queue", False, QueueOption),
+            ("again", False, AgainOption),
+            ("runner", "", RunnerOption),
+        )
+    ]
     command.__signature__ = inspect.Signature(
         sorted(parameters, key=lambda p: p.default is not inspect.Parameter.empty)
     )  # type: ignore[attr-defined]

@@ -59,6 +59,11 @@ class Report(Protocol):
     """What a job tells while it runs; the worker hands it in."""
 
     @property
+    def key(self) -> str:
+        """The job's key: what its artifact is kept under."""
+        ...
+
+    @property
     def folder(self) -> Path:
         """A folder for checkpoints: it outlives an interruption and is emptied when the job succeeds."""
         ...

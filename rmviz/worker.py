@@ -3,11 +3,11 @@
 from importlib import import_module
 from typing import Any
 
-from rmviz.configs.base import from_dict
-from rmviz.configs.kinds import KINDS
+from rmviz.configs.files import config_of, read_config
 from rmviz.errors import ConfigError
 from rmviz.jobs.progress import Listener
-from rmviz.jobs.run import run_job
+from rmviz.jobs.records import CONFIG, read_job
+from rmviz.jobs.run import Task, run_job
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
@@ -37,13 +37,30 @@ def execute(kind: str, config: Any, workspace: Workspace, listener: Listener | N
     Raises:
         ConfigError: The kind does not exist, or the config does not fit it.
     """
+    if isinstance(config, dict):
+        config = config_of(kind, config)
+    return run_job(kind, config, workspace, task_of(kind), listener)
+
+
+def work(workspace: Workspace, key: str, listener: Listener | None = None) -> Artifact:
+    """Do a job that was launched: what its runner starts, in a process of its own.
+
+    Raises:
+        NotFoundError: There is no such job.
+        ConfigError: Another process is running it, or its settings cannot be read.
+    """
+    job = read_job(workspace.job_folder(key), progress=False)
+    kind, config = read_config((job.folder / CONFIG).read_bytes())
+    return run_job(kind, config, workspace, task_of(kind), listener, key=key, detached=True)
+
+
+def task_of(kind: str) -> Task:
+    """The function that does a kind of job; it is imported when it is called."""
     if kind not in TASKS:
         raise ConfigError(f"no job kind {kind!r}; there are {', '.join(TASKS)}")
-    if isinstance(config, dict):
-        config = from_dict(KINDS[kind], config)
 
     def task(config: Any, workspace: Workspace, report: Report) -> Artifact:
         module, function = TASKS[kind].split(":")
         return getattr(import_module(module), function)(config, workspace, report)
 
-    return run_job(kind, config, workspace, task, listener)
+    return task

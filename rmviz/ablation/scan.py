@@ -18,7 +18,6 @@ from rmviz.configs.base import to_dict
 from rmviz.configs.effects import EffectsConfig
 from rmviz.data.load import dataset_texts
 from rmviz.errors import DataError
-from rmviz.jobs.run import job_key
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
 from rmviz.sae.files import load_sae_artifact
@@ -50,7 +49,7 @@ def run(config: EffectsConfig, workspace: Workspace, report: Report) -> Artifact
     with workspace.create(
         "effects",
         name=config.name or f"{sae_artifact.name} on {dataset.name}",
-        key=job_key("effects", config),
+        key=report.key,
         config=to_dict(config),
         parents=(sae_artifact.id, dataset.id, model_artifact.id),
     ) as draft:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from rmviz.processes import exit_words
 from rmviz.store.workspace import writing
 
 ADDRESS_FILE = "backend.json"
@@ -118,13 +119,6 @@ def cause_of_death(address: Address) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return exit_words(child.wait(timeout=1.0))
     return "it does not answer" if runs(address) else "it was killed, perhaps because memory ran out"
-
-
-def exit_words(code: int) -> str:
-    """An exit status in words."""
-    if code == -signal.SIGKILL:
-        return "killed: perhaps out of memory"
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with status {code}"
 
 
 def log_end(root: Path, begin: int = 0, lines: int = 8) -> str:

@@ -12,7 +12,6 @@ from rmviz.data.keep import Located, keep_dataset, keep_located
 from rmviz.data.problems import Problem, Problems, excerpt
 from rmviz.data.read import Row, data_files, read_rows
 from rmviz.errors import DataError
-from rmviz.jobs.run import job_key
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
@@ -31,7 +30,7 @@ def run(config: DataConfig, workspace: Workspace, report: Report) -> Artifact:
     rows, total = source_rows(config)
     items = read_items(_reported(_limited(rows, config.limit), total, report), problems)
     artifact = keep_located(
-        workspace, items, name=config.name or source_name(config.source), key=job_key("data.add", config),
+        workspace, items, name=config.name or source_name(config.source), key=report.key,
         config=to_dict(config), heldout=config.heldout, seed=config.seed, problems=problems,
     )  # fmt: skip
     report(total, total, {name: float(value) for name, value in artifact.metrics.items() if isinstance(value, int)})

@@ -23,7 +23,6 @@ from rmviz.features.read import FEATURES, PAGES
 from rmviz.features.tally import FeatureTally, Windows, WordTally, load_pass, save_pass
 from rmviz.features.texts import ScannedTexts
 from rmviz.features.words import joined, log_odds, top_words, word_of
-from rmviz.jobs.run import job_key
 from rmviz.models.load import from_artifact
 from rmviz.sae.files import load_sae_artifact
 from rmviz.store.artifact import Artifact
@@ -61,7 +60,7 @@ def run(config: FeaturesConfig, workspace: Workspace, report: Report) -> Artifac
     with workspace.create(
         "features",
         name=config.name or effects.name,
-        key=job_key("features", config),
+        key=report.key,
         config=to_dict(config),
         parents=(effects.id, sae_artifact.id, model_artifact.id),
     ) as draft:

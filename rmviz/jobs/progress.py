@@ -3,12 +3,15 @@
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 
+from rmviz.jobs.locks import own_host
+from rmviz.jobs.records import METRICS, STATE
 from rmviz.store.artifact import write_json
 
 Listener = Callable[[str, int, int, float, Mapping[str, float]], None]
@@ -20,14 +23,20 @@ _log = logging.getLogger(__name__)
 class JobReport:
     """The `Report` of one run: appends to `metrics.jsonl`, keeps `state.json`, tells the listener."""
 
-    def __init__(self, folder: Path, kind: str, listener: Listener | None = None) -> None:
+    def __init__(self, folder: Path, kind: str, listener: Listener | None = None, *, detached: bool = False) -> None:
         """Report into a job folder; checkpoints of an earlier run in it are kept."""
         self._folder = folder
         self.kind = kind
+        self._process = {"pid": os.getpid(), "host": own_host(), "detached": detached}
         self._listener = listener
         self._start: tuple[float, int] | None = None
         self._metrics: dict[str, float] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def key(self) -> str:
+        """The job's key: what its artifact is kept under."""
+        return self._folder.name
 
     @property
     def folder(self) -> Path:
@@ -43,14 +52,15 @@ class JobReport:
         finite = {name: float(value) for name, value in (metrics or {}).items() if math.isfinite(value)}
         self._metrics |= finite
         line = {"time": time.time(), "step": step, "total": total, "rate": rate, **finite}
-        with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with (self._folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self._listener:
             self._listener(self.kind, step, total, rate, self._metrics)
 
     def state(self, state: str, **details: str) -> None:
         """Set the job's state."""
-        write_json(self._folder / "state.json", {"kind": self.kind, "state": state, "time": time.time(), **details})
+        values = {"kind": self.kind, "state": state, "time": time.time(), **self._process, **details}
+        write_json(self._folder / STATE, values)
 
 
 class TerminalProgress:
@@ -91,15 +101,14 @@ class TerminalProgress:
 def progress_line(kind: str, step: int, total: int, rate: float, metrics: Mapping[str, float]) -> str:
     """`effects  [#####.....]  50%  32/64  4.1/s  8 s left  rows 1200`."""
     share = min(step / total, 1.0) if total else 1.0
-    left = (
-        f"{_duration((total - step) / rate)} left" if rate > 0 and step < total else ("done" if step >= total else "")
-    )
+    left = f"{duration((total - step) / rate)} left" if rate > 0 and step < total else ("done" if step >= total else "")
     shown = "  ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:5])
     bar = "#" * round(20 * share) + "." * (20 - round(20 * share))
     return f"{kind:<14} [{bar}] {share:>4.0%}  {step:,}/{total:,}  {rate:,.1f}/s  {left}  {shown}".rstrip()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`8 s`, `1 min 05 s`, `2 h 10 min`."""
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,57 +1,105 @@
 """Running a job in this process: once per config, with its progress on disk, and resumable."""
 
-import fcntl
 import hashlib
 import json
-import logging
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from rmviz.configs.base import parents, to_dict
+from rmviz.configs.files import config_file
 from rmviz.errors import ConfigError
+from rmviz.jobs.interrupts import interruptible
+from rmviz.jobs.locks import locked
 from rmviz.jobs.progress import JobReport, Listener
+from rmviz.jobs.records import CANCEL, CONFIG, STATE, read_job
+from rmviz.jobs.vitals import noted_vitals
 from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace, writing
 from rmviz.types import Report
 
 Task = Callable[[Any, Workspace, Report], Artifact]
-_log = logging.getLogger(__name__)
 
 
-def run_job(kind: str, config: Any, workspace: Workspace, task: Task, listener: Listener | None = None) -> Artifact:
+def run_job(
+    kind: str,
+    config: Any,
+    workspace: Workspace,
+    task: Task,
+    listener: Listener | None = None,
+    *,
+    key: str = "",
+    detached: bool = False,
+) -> Artifact:
     """What this config leads to: the artifact that is there already, or that the job now makes.
 
-    An interrupted job goes on from its last checkpoint when it is run again.
+    An interrupted job goes on from its last checkpoint when it is run again. SIGTERM interrupts it as Ctrl-C does.
+
+    Args:
+        kind: The job's kind.
+        config: Its config.
+        workspace: Where parents are found and the artifact is left.
+        task: What does the work.
+        listener: Told about progress, beside the job's own folder.
+        key: The job's key where it was launched before; else it follows from kind and config.
+        detached: Whether this process leads a process group that does nothing but this job.
 
     Raises:
         ConfigError: Another process is running this job now.
     """
     config = pinned(config, workspace)
-    key = job_key(kind, config)
+    key = key or job_key(kind, config)
     if done := workspace.by_key(key):
-        return done
+        return _found(workspace, kind, key, done)
     folder = workspace.job_folder(key)
-    with writing(workspace.root), _locked(folder):
-        write_json(folder / "config.json", {"kind": kind, **to_dict(config)})
-        report = JobReport(folder, kind, listener)
+    with writing(workspace.root), locked(folder) as alone, interruptible():
+        if not alone:
+            raise ConfigError(
+                f"this job is running already, in another process; `rmviz jobs logs -f {key}` follows it, "
+                f"`rmviz jobs cancel {key}` stops it"
+            )
+        if detached and read_job(folder, progress=False).state == "cancelled":
+            raise KeyboardInterrupt
+        write_json(folder / CONFIG, config_file(kind, config))
+        (folder / CANCEL).unlink(missing_ok=True)
+        report = JobReport(folder, kind, listener, detached=detached)
         report.state("running")
         try:
-            artifact = task(config, workspace, report)
+            with noted_vitals(folder):
+                artifact = task(config, workspace, report)
         except KeyboardInterrupt:
             report.state("cancelled")
             raise
         except BaseException as error:
-            report.state("failed", error=f"{type(error).__name__}: {error}")
+            report.state("failed", error=f"{type(error).__name__}: {error}{_advice(error, config)}")
             raise
         report.state("succeeded", artifact=artifact.id)
         shutil.rmtree(report.folder, ignore_errors=True)
         return artifact
+
+
+def _found(workspace: Workspace, kind: str, key: str, done: Artifact) -> Artifact:
+    """The result that is there; a job that died after leaving it, before it could say so, has succeeded."""
+    folder = workspace.job_folder(key)
+    if (folder / STATE).exists() and read_job(folder, progress=False).state != "succeeded":
+        with locked(folder) as alone:
+            if alone:
+                JobReport(folder, kind).state("succeeded", artifact=done.id)
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return done
+
+
+def _advice(error: BaseException, config: Any) -> str:
+    """Which setting to lower when memory ran out."""
+    if not (isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error)):
+        return ""
+    knobs = [
+        name for name in ("max_tokens", "batch_size", "shard_size", "max_length", "d_sae") if hasattr(config, name)
+    ]
+    return f". Memory ran out; lower {' or '.join(knobs)}" if knobs else ". Memory ran out"
 
 
 def pinned(config: Any, workspace: Workspace) -> Any:
@@ -71,12 +119,12 @@ def pinned(config: Any, workspace: Workspace) -> Any:
     return replace(config, **found)
 
 
-def job_key(kind: str, config: Any) -> str:
-    """What makes two runs the same: kind, settings, and the state of the files that the settings name."""
+def job_key(kind: str, config: Any, again: int = 1) -> str:
+    """What makes two runs the same: kind, settings, the state of the files that the settings name, and which time."""
     values = to_dict(config)
     stamps = {name: _stamp(Path(value)) for name, value in values.items() if isinstance(value, str) and _is_path(value)}
     text = json.dumps([kind, values, stamps], sort_keys=True)
-    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}" + (f"-{again}" if again > 1 else "")
 
 
 def _is_path(value: str) -> bool:
@@ -89,27 +137,3 @@ def _is_path(value: str) -> bool:
 def _stamp(path: Path) -> list[Any]:
     files = sorted(p for p in path.expanduser().rglob("*") if p.is_file()) if path.is_dir() else [path.expanduser()]
     return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"this job is running already, in another process (see {folder}); wait for it, or stop it"
-            ) from error
-        yield
-
-
-def job_states(workspace: Workspace) -> list[Mapping[str, Any]]:
-    """State of every job of the workspace, newest first."""
-    states = []
-    for file in (workspace.root / "jobs").glob("*/state.json"):
-        try:
-            states.append(json.loads(file.read_text(encoding="utf-8")) | {"key": file.parent.name})
-        except (OSError, ValueError):
-            _log.warning("unreadable job state %s", file)
-    return sorted(states, key=lambda state: -state.get("time", time.time()))

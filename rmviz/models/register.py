@@ -8,7 +8,6 @@ from typing import Any
 
 from rmviz.configs.base import to_dict
 from rmviz.configs.models import ModelConfig
-from rmviz.jobs.run import job_key
 from rmviz.models.checkpoint import read_folder
 from rmviz.models.load import load_reward_model, quieten
 from rmviz.models.reward_model import RewardModel
@@ -33,8 +32,7 @@ def run(config: ModelConfig, workspace: Workspace, report: Report) -> Artifact:
         max_length=config.max_length,
         name=config.name,
     )
-    key = job_key("model.add", config)
-    with workspace.create("reward_model", name=rm.name, key=key, config=to_dict(config)) as draft:
+    with workspace.create("reward_model", name=rm.name, key=report.key, config=to_dict(config)) as draft:
         write_json(draft.folder / "reward_model.json", record_of(rm))
         draft.metrics |= facts_of(rm)
     report(1, 1)

@@ -7,7 +7,6 @@ from rmviz.configs.base import to_dict
 from rmviz.configs.world import OrganismConfig
 from rmviz.data.add import keep_dataset
 from rmviz.data.load import dataset_pairs
-from rmviz.jobs.run import job_key
 from rmviz.models.load import load_reward_model
 from rmviz.models.register import facts_of, record_of
 from rmviz.models.reward_model import RewardModel
@@ -29,7 +28,7 @@ def run(config: OrganismConfig, workspace: Workspace, report: Report) -> Artifac
 
     The model is kept last, so that it never stands without the others.
     """
-    key, settings = job_key("world.organism", config), to_dict(config)
+    key, settings = report.key, to_dict(config)
     texts = workspace.by_key(f"{key}/texts") or keep_dataset(
         workspace, _pairs(config), name=TEXTS_NAME, key=f"{key}/texts", config=settings, heldout=0.0, seed=config.seed
     )

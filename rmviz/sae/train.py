@@ -1,11 +1,8 @@
 """The job that trains an SAE: texts in, SAELens files and a report card out, resumable to the bit."""
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from rmviz.configs.base import to_dict
 from rmviz.configs.sae import SAEConfig
 from rmviz.data.load import dataset_pairs, dataset_texts
 from rmviz.errors import DataError, ModelError
-from rmviz.jobs.run import job_key
+from rmviz.jobs.interrupts import deferred_interrupt
 from rmviz.models.load import from_artifact
 from rmviz.models.reward_model import RewardModel
 from rmviz.sae.checkpoints import load_checkpoint, save_checkpoint
@@ -74,7 +71,7 @@ def run(config: SAEConfig, workspace: Workspace, report: Report) -> Artifact:
     }  # fmt: skip
     name = config.name or f"{rm.name} {hookpoint}"
     with workspace.create(
-        "sae", name=name, key=job_key("sae.train", config), config=to_dict(config), parents=(model.id, dataset.id)
+        "sae", name=name, key=report.key, config=to_dict(config), parents=(model.id, dataset.id)
     ) as draft:
         write_sae(draft.folder, sae, card, rm, training={name: to_dict(config)[name] for name in _TRAINING})
         draft.metrics |= metrics
@@ -140,14 +137,14 @@ def trained(
 
     meter = Meter(report, num_steps, config.batch_size, map.variance, step)
     last_save = time.monotonic()
-    with interrupt_asked() as asked:
+    with deferred_interrupt() as asked:
         try:
             while step < num_steps:
                 x = stream.batch().to(device)
                 figures = trainer.step(x, learning_rate(config.learning_rate, step, num_steps))
                 step += 1
                 meter.add(step, figures, trainer)
-                if asked():
+                if asked.is_set():
                     raise KeyboardInterrupt
                 if time.monotonic() - last_save > CHECKPOINT_SECONDS:
                     save()
@@ -232,27 +229,6 @@ class Meter:
             },
         )  # fmt: skip
         self._reported, self._time, self._sums = step, now, [0.0, 0.0, 0.0]
-
-
-@contextmanager
-def interrupt_asked() -> Iterator[Callable[[], bool]]:
-    """While open, the first Ctrl-C is noted, so that a step is finished and saved; the second acts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    asked: list[bool] = []
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(True)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _at_most_every(seconds: float, act: Callable[[int], None]) -> Callable[[int], None]:

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from rmviz.configs.base import to_dict
 from rmviz.configs.models import RewardConfig
 from rmviz.data.load import dataset_pairs
 from rmviz.errors import DataError, ModelError
-from rmviz.jobs.run import job_key
+from rmviz.jobs.interrupts import deferred_interrupt
 from rmviz.models.load import load_base
 from rmviz.models.register import keep_reward_model
 from rmviz.models.reward_model import RewardModel
@@ -26,7 +25,7 @@ from rmviz.store.workspace import Workspace
 from rmviz.training.figures import CHANCE, length_baseline, pair_accuracy
 from rmviz.training.pairs import PairCollator, encoded_sides, token_dataset
 from rmviz.training.progress import Progress, last_checkpoint
-from rmviz.training.trainers import RewardArguments, RewardTrainer, deferred_interrupt
+from rmviz.training.trainers import RewardArguments, RewardTrainer
 from rmviz.types import Pair, Report
 
 _log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ def run(config: RewardConfig, workspace: Workspace, report: Report) -> Artifact:
     heldout = _Heldout(rm, dataset_pairs(dataset, "heldout", MOST_HELDOUT, config.seed), report.folder)
 
     name = config.name or f"{rm.name}-{dataset.name}"
-    key = job_key("train.reward", config)
+    key = report.key
     fixed = {"num_pairs": len(tokens), "num_same": num_same, "seed": config.seed, **heldout.baselines}
     parents = (dataset.id, *((base.id,) if base else ()))
 
@@ -84,19 +83,18 @@ def run(config: RewardConfig, workspace: Workspace, report: Report) -> Artifact:
 
 def _train(rm: RewardModel, config: RewardConfig, tokens: Dataset, report: Report, keep: Callable[[int], Any]) -> int:
     """Train in place, from the last checkpoint if there is one; how many steps the run has."""
-    stop = threading.Event()
     folder = report.folder / "trainer"
-    trainer = RewardTrainer(
-        model=rm.model,
-        args=_arguments(rm, config, folder, len(tokens)),
-        processing_class=rm.tokenizer,
-        train_dataset=tokens,
-        data_collator=PairCollator(rm.pad_id),
-        callbacks=[Progress(report, stop, num_checkpoints=config.num_checkpoints, keep=keep)],
-    )
-    trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(folder)
-    with deferred_interrupt(stop):
+    with deferred_interrupt() as stop:
+        trainer = RewardTrainer(
+            model=rm.model,
+            args=_arguments(rm, config, folder, len(tokens)),
+            processing_class=rm.tokenizer,
+            train_dataset=tokens,
+            data_collator=PairCollator(rm.pad_id),
+            callbacks=[Progress(report, stop, num_checkpoints=config.num_checkpoints, keep=keep)],
+        )
+        trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     rm.model.eval()
     if stop.is_set() and trainer.state.global_step < trainer.state.max_steps:

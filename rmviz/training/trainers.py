@@ -1,10 +1,6 @@
 """The one place where TRL is imported: its trainers, without telemetry, model cards and pickles."""
 
-import signal
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,7 @@ with warnings.catch_warnings():  # libraries that TRL tries to import warn about
     from trl.trainer.reward_config import RewardConfig as RewardArguments
     from trl.trainer.reward_trainer import RewardTrainer as _RewardTrainer
 
-__all__ = ["RewardArguments", "RewardTrainer", "deferred_interrupt"]
+__all__ = ["RewardArguments", "RewardTrainer"]
 _WEIGHTS = "weights.safetensors"
 
 
@@ -43,22 +39,3 @@ class RewardTrainer(_RewardTrainer):
 
     def _send_telemetry(self) -> None:
         """Tell nobody."""
-
-
-@contextmanager
-def deferred_interrupt(asked: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C set `asked` rather than break a step in its middle; a second one breaks at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def note(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from rmviz.jobs.run import job_states
+from rmviz.jobs.records import list_jobs
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
@@ -23,7 +23,6 @@ PAGE_OF = {
     "sae": "playground",
     "reward_model": "playground",
 }
-_SILENT_AFTER = 600.0
 
 _Figure = tuple[str, Callable[[Artifact], str]]
 
@@ -109,45 +108,26 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
 
 
 def job_rows(workspace: Workspace) -> list[dict[str, Any]]:
-    """Running and failed jobs, newest first: kind, state in words, progress from 0 to 1, rate, and the error."""
-    rows = []
-    for state in job_states(workspace):
-        if state.get("state") not in ("running", "failed", "cancelled"):
-            continue
-        last = _last_metrics(workspace, str(state["key"]))
-        age = time.time() - float(last.get("time", state.get("time", 0.0)))
-        words = str(state["state"])
-        if words == "running" and age > _SILENT_AFTER:
-            words = f"no news ({ago(age)})"
-        step, total = float(last.get("step", 0)), float(last.get("total", 0)) or 1.0
-        rows.append(
-            {
-                "job": str(state.get("kind", "")),
-                "state": words,
-                "progress": min(step / total, 1.0),
-                "rate": float(last.get("rate", 0.0)),
-                "when": ago(age),
-                "error": str(state.get("error", "")),
-                "key": str(state["key"]),
-            }
-        )
-    return rows
-
-
-def _last_metrics(workspace: Workspace, key: str) -> dict[str, Any]:
-    """The last line of a job's metrics; nothing where there is none."""
-    try:
-        with (workspace.job_folder(key) / "metrics.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - 8192))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-        return json.loads(lines[-1]) if lines else {}
-    except (OSError, ValueError):
-        return {}
+    """Jobs that wait, run, or did not end well: kind, state, progress from 0 to 1, rate, and the error."""
+    return [
+        {
+            "job": job.kind,
+            "name": job.name,
+            "state": job.state,
+            "progress": job.share,
+            "rate": job.rate,
+            "when": ago(time.time() - max(job.changed, job.reported)),
+            "error": job.error,
+            "key": job.key,
+        }
+        for job in list_jobs(workspace, progress=True)
+        if job.state != "succeeded"
+    ]
 
 
 def jobs(workspace: Workspace) -> None:
     """The jobs that run (refreshed every two seconds) and those that did not end well."""
-    running = any(row["state"] == "running" for row in job_rows(workspace))
+    running = any(row["state"] in ("running", "queued") for row in job_rows(workspace))
 
     def panel() -> None:
         rows = job_rows(workspace)
@@ -156,7 +136,7 @@ def jobs(workspace: Workspace) -> None:
             pd.DataFrame(rows[:20]),
             hide_index=True,
             key="jobs",
-            column_order=["job", "state", "progress", "rate", "when", "error", "key"],
+            column_order=["job", "name", "state", "progress", "rate", "when", "error", "key"],
             height=height_of(len(rows[:20])),
             column_config={
                 "progress": st.column_config.ProgressColumn("progress", format="percent", min_value=0.0, max_value=1.0),
@@ -168,7 +148,7 @@ def jobs(workspace: Workspace) -> None:
             "A failed or cancelled job goes on from its last checkpoint when its command is run again; "
             "its folder is in `jobs/` of the workspace."
         )
-        if running and not any(row["state"] == "running" for row in rows):
+        if running and not any(row["state"] in ("running", "queued") for row in rows):
             st.rerun()
 
     if job_rows(workspace):

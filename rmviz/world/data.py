@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from rmviz.configs.base import to_dict
 from rmviz.configs.world import WorldDataConfig
 from rmviz.data.add import keep_dataset
-from rmviz.jobs.run import job_key
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Pair, Report
@@ -21,7 +20,7 @@ def run(config: WorldDataConfig, workspace: Workspace, report: Report) -> Artifa
     Each pair depends on seed and number alone, so a larger dataset begins with the pairs of a smaller one.
     """
     artifact = keep_dataset(
-        workspace, _reported(config, report), name=config.name, key=job_key("world.data", config),
+        workspace, _reported(config, report), name=config.name, key=report.key,
         config=to_dict(config), heldout=config.heldout, seed=config.seed,
     )  # fmt: skip
     report(config.num_pairs, config.num_pairs)

@@ -15,7 +15,6 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 
 from rmviz.configs.base import to_dict
 from rmviz.configs.world import WorldPolicyConfig
-from rmviz.jobs.run import job_key
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
@@ -42,9 +41,7 @@ def run(config: WorldPolicyConfig, workspace: Workspace, report: Report) -> Arti
     model = pretrained(config, tokenizer, report)
     loss = heldout_loss(model, tokenizer)
     metrics = {"loss": loss, "perplexity": math.exp(loss), **asked_shares(model, tokenizer)}
-    with workspace.create(
-        "policy", name=config.name, key=job_key("world.policy", config), config=to_dict(config)
-    ) as draft:
+    with workspace.create("policy", name=config.name, key=report.key, config=to_dict(config)) as draft:
         model.save_pretrained(draft.folder / "model")
         tokenizer.save_pretrained(draft.folder / "model")
         draft.metrics.update(

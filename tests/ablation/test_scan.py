@@ -28,6 +28,8 @@ from rmviz.types import Pair
 class Counting:
     """A report that can break off after some calls."""
 
+    key = ""
+
     def __init__(self, folder: Path, stop_after: int = 10**9) -> None:
         self.folder, self.left, self.metrics = folder, stop_after, {}
         folder.mkdir(parents=True, exist_ok=True)

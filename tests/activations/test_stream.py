@@ -26,8 +26,12 @@ def all_rows(rm, texts):
     return torch.cat([rows.h for rows in rows_of(rm, rm.encode(texts), "layers.1")])
 
 
-def as_set(rows):
-    return {tuple(row) for row in rows.numpy().round(4).tolist()}
+def assert_same_rows(found, wanted):
+    """Each row once, in whatever order; batching moves the last bits."""
+    assert len(found) == len(wanted)
+    distance, nearest = torch.cdist(found, wanted).min(dim=1)
+    assert sorted(nearest.tolist()) == list(range(len(wanted)))
+    assert distance.max() < 1e-3
 
 
 def test_reading_sees_what_the_model_computes(rm, texts):
@@ -85,7 +89,7 @@ def test_an_epoch_holds_every_row_once_in_another_order_each_time(rm, texts, mem
     rows = all_rows(rm, texts)
     rows = rows[rows.norm(dim=1) <= stream.norm_limit]
     epochs = [torch.cat([stream.batch() for _ in range(len(rows) // 10 + 1)]) for _ in range(2)]
-    assert as_set(epochs[0]) == as_set(rows)
+    assert_same_rows(epochs[0], rows)
     assert not torch.equal(epochs[0], epochs[1])
 
 

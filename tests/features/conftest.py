@@ -48,6 +48,7 @@ class QuietReport:
     """A report that keeps what it was told."""
 
     folder: Path
+    key: str = ""
 
     def __post_init__(self) -> None:
         self.steps: list[tuple[int, int]] = []

@@ -7,7 +7,8 @@ from rmviz.configs.effects import FeaturesConfig
 from rmviz.configs.world import WorldDataConfig
 from rmviz.errors import ConfigError, NotFoundError
 from rmviz.jobs.progress import TerminalProgress, progress_line
-from rmviz.jobs.run import job_key, job_states, pinned, run_job
+from rmviz.jobs.records import list_jobs
+from rmviz.jobs.run import job_key, pinned, run_job
 from rmviz.store.workspace import Workspace
 
 
@@ -30,7 +31,7 @@ def counting_task(fail_at: int = -1):
             done.append(unit)
             checkpoint.write_text(str(unit + 1))
             report(unit + 1, 10, {"loss": 1 / (unit + 1), "bad": float("nan")})
-        with workspace.create("dataset", name="d", key=job_key("world.data", config)) as draft:
+        with workspace.create("dataset", name="d", key=report.key) as draft:
             (draft.folder / "x").write_text("x")
         return draft.kept
 
@@ -49,12 +50,12 @@ def test_an_interrupted_job_goes_on(workspace):
     task, done = counting_task(fail_at=6)
     with pytest.raises(KeyboardInterrupt):
         run_job("world.data", WorldDataConfig(), workspace, task)
-    assert job_states(workspace)[0]["state"] == "cancelled"
+    assert list_jobs(workspace)[0].state == "cancelled"
     artifact = run_job("world.data", WorldDataConfig(), workspace, task)
     assert done == list(range(10))
-    state = job_states(workspace)[0]
-    assert (state["state"], state["artifact"]) == ("succeeded", artifact.id)
-    assert not (workspace.job_folder(state["key"]) / "checkpoints").exists()
+    job = list_jobs(workspace)[0]
+    assert (job.state, job.artifact) == ("succeeded", artifact.id)
+    assert not (job.folder / "checkpoints").exists()
 
 
 def test_metrics_are_lines_without_nan(workspace):
@@ -72,7 +73,7 @@ def test_a_failure_is_kept_with_its_reason(workspace):
 
     with pytest.raises(ConfigError):
         run_job("world.data", WorldDataConfig(), workspace, task)
-    assert job_states(workspace)[0]["error"] == "ConfigError: no luck"
+    assert list_jobs(workspace)[0].error == "ConfigError: no luck"
 
 
 def test_two_at_once_is_one(workspace):

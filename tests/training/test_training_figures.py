@@ -1,15 +1,14 @@
 import os
 import signal
-import threading
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmviz.jobs.interrupts import deferred_interrupt
 from rmviz.training.figures import even_steps, length_baseline, pair_accuracy
 from rmviz.training.progress import last_checkpoint, mark_complete
-from rmviz.training.trainers import deferred_interrupt
 from rmviz.types import Pair
 
 
@@ -72,9 +71,10 @@ def test_no_checkpoint_is_none(tmp_path):
 
 
 def test_ctrl_c_waits_for_the_step_and_a_second_one_does_not():
-    asked = threading.Event()
-    with pytest.raises(KeyboardInterrupt), deferred_interrupt(asked):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt() as asked:
         os.kill(os.getpid(), signal.SIGINT)
         assert asked.wait(1)
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)

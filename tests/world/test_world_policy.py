@@ -20,6 +20,8 @@ TINY = WorldPolicyConfig(num_steps=50, batch_size=4, d_model=16, num_blocks=1, s
 class Reports:
     """A report that keeps what it is told, and can break the job off at a step."""
 
+    key = ""
+
     def __init__(self, folder: Path, stop_at: int = 10**9) -> None:
         self.folder, self.stop_at, self.metrics = folder, stop_at, {}
         self.folder.mkdir(exist_ok=True, parents=True)
