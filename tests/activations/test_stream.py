@@ -29,9 +29,10 @@ def all_rows(rm, texts):
 def assert_same_rows(found, wanted):
     """Each row once, in whatever order; batching moves the last bits."""
     assert len(found) == len(wanted)
-    distance, nearest = torch.cdist(found, wanted).min(dim=1)
-    assert sorted(nearest.tolist()) == list(range(len(wanted)))
-    assert distance.max() < 1e-3
+    exactly = "donot_use_mm_for_euclid_dist"
+    close = torch.cdist(found, wanted, compute_mode=exactly) < 1e-3
+    alike = torch.cdist(wanted, wanted, compute_mode=exactly) < 1e-3  # texts of a pair begin alike
+    assert torch.equal(close.sum(dim=0), alike.sum(dim=0)) and close.any(dim=1).all()
 
 
 def test_reading_sees_what_the_model_computes(rm, texts):
@@ -89,7 +90,7 @@ def test_an_epoch_holds_every_row_once_in_another_order_each_time(rm, texts, mem
     rows = all_rows(rm, texts)
     rows = rows[rows.norm(dim=1) <= stream.norm_limit]
     epochs = [torch.cat([stream.batch() for _ in range(len(rows) // 10 + 1)]) for _ in range(2)]
-    assert_same_rows(epochs[0], rows)
+    assert_same_rows(epochs[0][: len(rows)], rows)  # the last batch begins the next epoch
     assert not torch.equal(epochs[0], epochs[1])
 
 

@@ -23,8 +23,10 @@ from rmviz.jobs.settings import QueueSettings, write_settings
 from rmviz.jobs.supervisor import FOLDER
 from rmviz.store.workspace import Workspace
 
-LONG = {"num_pairs": 400_000}
-"""Minutes of work, so that a test can break it off."""
+
+def long(seed: int = 0) -> WorldDataConfig:
+    """Minutes of work, so that a test can break it off."""
+    return WorldDataConfig(num_pairs=400_000, seed=seed)
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_again_makes_a_second_equal_result(workspace):
 
 
 def test_fifty_launches_at_once_are_one_run(workspace):
-    config = WorldDataConfig(**LONG)
+    config = long()
     with ThreadPoolExecutor(50) as pool:
         jobs = list(pool.map(lambda _: queue.launch("world.data", config, workspace), range(50)))
     assert len({job.key for job in jobs}) == 1
@@ -84,7 +86,7 @@ def test_fifty_launches_at_once_are_one_run(workspace):
 
 
 def test_one_runs_the_others_wait_in_their_order(workspace):
-    jobs = [queue.launch("world.data", WorldDataConfig(seed=seed, **LONG), workspace) for seed in range(4)]
+    jobs = [queue.launch("world.data", long(seed), workspace) for seed in range(4)]
     wait_until(lambda: running(jobs[0]))
     waiting = queue_of(list_jobs(workspace))
     assert [job.key for job in waiting] == [job.key for job in jobs[1:]]
@@ -103,13 +105,13 @@ def test_one_runs_the_others_wait_in_their_order(workspace):
 
 def test_more_slots_run_more_at_once(workspace):
     write_settings(workspace.root, QueueSettings(slots=2))
-    jobs = [queue.launch("world.data", WorldDataConfig(seed=seed, **LONG), workspace) for seed in range(3)]
+    jobs = [queue.launch("world.data", long(seed), workspace) for seed in range(3)]
     wait_until(lambda: running(jobs[0]) and running(jobs[1]))
     assert state_of(jobs[2]) == "queued"
 
 
 def test_a_killed_worker_is_noticed_and_resumed(workspace):
-    job = queue.launch("world.data", WorldDataConfig(**LONG), workspace)
+    job = queue.launch("world.data", long(), workspace)
     wait_until(lambda: running(job))
     os.kill(read_job(job.folder).pid, signal.SIGKILL)
     wait_until(lambda: state_of(job) == "failed", 10)
@@ -120,7 +122,7 @@ def test_a_killed_worker_is_noticed_and_resumed(workspace):
 
 
 def test_a_worker_that_stands_still_is_ended_and_says_so(workspace):
-    job = queue.launch("world.data", WorldDataConfig(**LONG), workspace)
+    job = queue.launch("world.data", long(), workspace)
     wait_until(lambda: running(job))
     os.kill(read_job(job.folder).pid, signal.SIGSTOP)
     wait_until(lambda: "SIGSTOP" in read_job(job.folder).error, 15)
@@ -129,7 +131,7 @@ def test_a_worker_that_stands_still_is_ended_and_says_so(workspace):
 
 def test_a_worker_that_ignores_the_request_is_killed_after_the_grace_time(workspace):
     write_settings(workspace.root, QueueSettings(grace=0.5))
-    job = queue.launch("world.data", WorldDataConfig(**LONG), workspace)
+    job = queue.launch("world.data", long(), workspace)
     wait_until(lambda: running(job))
     os.kill(read_job(job.folder).pid, signal.SIGSTOP)  # a stopped process does not hear SIGTERM
     queue.cancel(read_job(job.folder), workspace)
@@ -137,7 +139,7 @@ def test_a_worker_that_ignores_the_request_is_killed_after_the_grace_time(worksp
 
 
 def test_jobs_outlive_their_supervisor(workspace):
-    jobs = [queue.launch("world.data", WorldDataConfig(seed=seed, **LONG), workspace) for seed in range(2)]
+    jobs = [queue.launch("world.data", long(seed), workspace) for seed in range(2)]
     wait_until(lambda: running(jobs[0]))
     [supervisor] = [
         p
@@ -173,7 +175,7 @@ with locked(Path(sys.argv[1])):
     time.sleep(60)
 """
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
-    assert child.stdout.readline() == b"held\n" and is_held(tmp_path)
+    assert child.stdout and child.stdout.readline() == b"held\n" and is_held(tmp_path)
     child.kill()
     wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
     assert not is_held(tmp_path)
@@ -182,7 +184,7 @@ with locked(Path(sys.argv[1])):
 
 
 def test_retry_begins_anew(workspace):
-    job = queue.launch("world.data", WorldDataConfig(**LONG), workspace)
+    job = queue.launch("world.data", long(), workspace)
     wait_until(lambda: running(job))
     with pytest.raises(ConfigError, match="cancel it first"):
         queue.retry(read_job(job.folder), workspace)
