@@ -206,6 +206,39 @@ def reindex(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
     show({"artifacts": count}, as_json, lambda: [f"{count} artifacts"])
 
 
+@app.command()
+def doctor(
+    mend: Annotated[bool, typer.Option("--mend", help="Do what is safe to do about it.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Versions, devices, disk, and whether everything in the workspace is sound; ends with 1 where something is not."""
+    from rmviz.jobs.doctor import facts, findings
+
+    space = opened(workspace)
+    known = facts(space)
+    found = list(findings(space))
+    mended = [bool(mend and finding.mend) for finding in found]
+    for finding, now in zip(found, mended, strict=True):
+        if now and finding.mend:
+            finding.mend()
+    problems = [
+        {"what": finding.what, "advice": finding.advice, "can_mend": finding.mend is not None, "mended": now}
+        for finding, now in zip(found, mended, strict=True)
+    ]
+
+    def lines() -> list[str]:
+        marks = [
+            "mended" if now else "--mend does it" if one.mend else "" for one, now in zip(found, mended, strict=True)
+        ]
+        told = [f"* {one.what}. {one.advice}.  {mark}".rstrip() for one, mark in zip(found, marks, strict=True)]
+        return [*(f"{name:<14} {value}" for name, value in known.items()), *(told or ["All is sound."])]
+
+    show({**known, "problems": problems}, as_json, lines)
+    if not all(mended):
+        raise typer.Exit(1)
+
+
 def _build_demo(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
     """Everything of the planted world that is not there yet, and what the tool finds of its truth."""
     from rmviz.worker import execute

@@ -1,5 +1,6 @@
 """`rmviz jobs …`: the queue from the terminal."""
 
+import json
 import sys
 import time
 from dataclasses import asdict, replace
@@ -11,6 +12,7 @@ import typer
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, opened, show
 from rmviz.configs.files import read_config
 from rmviz.errors import ConfigError, RmvizError
+from rmviz.jobs import estimate as estimates
 from rmviz.jobs import queue
 from rmviz.jobs.progress import TerminalProgress, duration, progress_line
 from rmviz.jobs.records import LOG, METRICS, Job, find_job, last_words, list_jobs, queue_of, read_job, tail
@@ -18,6 +20,7 @@ from rmviz.jobs.settings import read_settings, write_settings
 
 app = typer.Typer(help="Jobs: queued, running and done.", no_args_is_help=True)
 JobArgument = Annotated[str, typer.Argument(help="Key of a job, the beginning of one, or the name of its result.")]
+ConfigArgument = Annotated[Path, typer.Argument(help="Config file: JSON with the kind and its settings.")]
 RunnerOption = Annotated[str, typer.Option(help="local, ray or slurm; the workspace's setting when empty.")]
 
 
@@ -108,18 +111,14 @@ def move(
 
 @app.command()
 def launch(
-    config: Annotated[Path, typer.Argument(help="Config file: JSON with the kind and its settings.")],
+    config: ConfigArgument,
     runner: RunnerOption = "",
     again: Annotated[bool, typer.Option("--again", help="Run it once more although it was run.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Queue a job from a config file."""
-    try:
-        text = config.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{config} cannot be read: {error.strerror or error}") from error
-    kind, settings = read_config(text)
+    kind, settings = _read(config)
     _told(queue.launch(kind, settings, opened(workspace), runner=runner, again=again), as_json)
 
 
@@ -129,12 +128,19 @@ def settings(
     grace: Annotated[float | None, typer.Option(help="Seconds before a cancelled job is killed.")] = None,
     runner: Annotated[str | None, typer.Option(help="Where jobs run: local, ray or slurm.")] = None,
     ray_address: Annotated[str | None, typer.Option(help="Ray's dashboard, http://host:8265.")] = None,
+    tensorboard: Annotated[
+        bool | None, typer.Option(help="Write TensorBoard events beside each job's figures.")
+    ] = None,
+    wandb_project: Annotated[str | None, typer.Option(help="Weights & Biases project; '' for none.")] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """The queue's settings; those given are changed."""
     space = opened(workspace)
-    given = {"slots": slots, "grace": grace, "runner": runner, "ray_address": ray_address}
+    given = {
+        "slots": slots, "grace": grace, "runner": runner, "ray_address": ray_address,
+        "tensorboard": tensorboard, "wandb_project": wandb_project,
+    }  # fmt: skip
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     kept = replace(read_settings(space.root), **changes)
     if changes:
@@ -153,6 +159,43 @@ def work(key: Annotated[str, typer.Argument(help="Key of a launched job.")], wor
     finally:
         progress.end()
     show(artifact.manifest(), False, lambda: artifact_lines(artifact))
+
+
+@app.command(hidden=True)
+def probe(config: ConfigArgument, workspace: WorkspaceOption = None) -> None:
+    """Do the first seconds of a job and print what it will need: what `estimate --probe` starts."""
+    from rmviz.jobs.rehearsal import rehearse
+    from rmviz.worker import task_of
+
+    kind, settings = _read(config)
+    json.dump(rehearse(settings, opened(workspace), task_of(kind)), sys.stdout)
+
+
+@app.command()
+def estimate(
+    config: ConfigArgument,
+    measured: Annotated[bool, typer.Option("--probe", help="Measure it: run the job's first seconds.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a job will need: time, memory, disk; and whether it can fit."""
+    kind, settings = _read(config)
+    found = (estimates.probe if measured else estimates.estimated)(kind, settings, opened(workspace))
+
+    def lines() -> list[str]:
+        figures = {"seconds": found.seconds, "memory, bytes": found.memory, "disk, bytes": found.disk}
+        known = [f"{name:<14} {value:,.0f}" for name, value in figures.items() if value is not None]
+        return [*known, found.basis, *(f"It cannot fit: {reason}." for reason in found.refusals)]
+
+    show(asdict(found), as_json, lines)
+
+
+def _read(config: Path) -> tuple[str, Any]:
+    try:
+        text = config.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{config} cannot be read: {error.strerror or error}") from error
+    return read_config(text)
 
 
 def job_json(job: Job) -> dict[str, Any]:

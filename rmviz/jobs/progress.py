@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 class JobReport:
     """The `Report` of one run: appends to `metrics.jsonl`, keeps `state.json`, tells the listener."""
 
-    def __init__(self, folder: Path, kind: str, listener: Listener | None = None, *, detached: bool = False) -> None:
+    def __init__(self, folder: Path, kind: str, *, detached: bool = False) -> None:
         """Report into a job folder; checkpoints of an earlier run in it are kept."""
         self._folder = folder
         self.kind = kind
         self._process = {"pid": os.getpid(), "host": own_host(), "detached": detached}
-        self._listener = listener
+        self.listener: Listener | None = None
         self._start: tuple[float, int] | None = None
         self._metrics: dict[str, float] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -54,8 +54,8 @@ class JobReport:
         line = {"time": time.time(), "step": step, "total": total, "rate": rate, **finite}
         with (self._folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        if self._listener:
-            self._listener(self.kind, step, total, rate, self._metrics)
+        if self.listener:
+            self.listener(self.kind, step, total, rate, self._metrics)
 
     def state(self, state: str, **details: str) -> None:
         """Set the job's state."""

@@ -43,6 +43,9 @@ class Job:
     handle: str = ""
     """What another machine's queue calls it."""
 
+    retries: int = 0
+    """How often it was submitted again because its process or machine was lost."""
+
     slot: int = -1
     """Which of this machine's places it was given; the number of its GPU."""
 
@@ -65,6 +68,8 @@ class Job:
     """When it last told its progress, seconds since the epoch."""
 
     cancelling: bool = False
+    died: bool = False
+    """It says that it runs, and nobody does so: its end has not been written down yet."""
 
     @property
     def name(self) -> str:
@@ -114,6 +119,7 @@ def read_job(folder: Path, *, progress: bool = True) -> Job:
         order=float(launch.get("order", 0.0)),
         runner=str(launch.get("runner", "local")),
         handle=str(launch.get("handle", "")),
+        retries=int(launch.get("retries", 0)),
         slot=int(launch.get("slot", -1)),
         error=str(state.get("error", "")),
         artifact=str(state.get("artifact", "")),
@@ -125,7 +131,7 @@ def read_job(folder: Path, *, progress: bool = True) -> Job:
     if job.state == "running" and job.host == own_host() and not is_held(folder):
         again = _json(folder / STATE)  # it may have ended between the two looks
         if again == state:
-            job = replace(job, state="failed", error=DIED)
+            job = replace(job, state="failed", error=DIED, died=True)
         elif again:
             return read_job(folder, progress=progress)
     return with_progress(job) if progress else job
@@ -178,7 +184,7 @@ def _finished_or_read(folder: Path) -> Job:
     if known and known[0] == stamp:
         return known[1]
     job = read_job(folder)
-    if not job.active and job.error != DIED:
+    if not job.active and not job.died:
         _ended[folder] = (stamp, job)
     return job
 
@@ -234,7 +240,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def keep_launch(job: Job) -> None:
     """Write down where and when a job runs; the caller holds its lock."""
-    values = {name: getattr(job, name) for name in ("submitted", "order", "runner", "handle", "slot")}
+    values = {name: getattr(job, name) for name in ("submitted", "order", "runner", "handle", "retries", "slot")}
     write_json(job.folder / LAUNCH, values)
 
 

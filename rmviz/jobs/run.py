@@ -14,8 +14,10 @@ from rmviz.configs.files import config_file
 from rmviz.errors import ConfigError
 from rmviz.jobs.interrupts import interruptible
 from rmviz.jobs.locks import locked
+from rmviz.jobs.observers import observed
 from rmviz.jobs.progress import JobReport, Listener
 from rmviz.jobs.records import CANCEL, CONFIG, STATE, read_job
+from rmviz.jobs.settings import read_settings
 from rmviz.jobs.vitals import noted_vitals
 from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace, writing
@@ -65,10 +67,11 @@ def run_job(
             raise KeyboardInterrupt
         write_json(folder / CONFIG, config_file(kind, config))
         (folder / CANCEL).unlink(missing_ok=True)
-        report = JobReport(folder, kind, listener, detached=detached)
+        report = JobReport(folder, kind, detached=detached)
         report.state("running")
         try:
-            with noted_vitals(folder):
+            settings = read_settings(workspace.root)
+            with noted_vitals(folder), observed(folder, kind, to_dict(config), settings, listener) as report.listener:
                 artifact = task(config, workspace, report)
         except KeyboardInterrupt:
             report.state("cancelled")

@@ -33,6 +33,12 @@ class QueueSettings:
     ray_address: str = ""
     """Ray's dashboard address, http://host:8265; RMVIZ_RAY_ADDRESS when empty."""
 
+    tensorboard: bool = False
+    """Write each job's figures as TensorBoard events too."""
+
+    wandb_project: str = ""
+    """Send each job's figures to this Weights & Biases project too."""
+
     def __post_init__(self) -> None:
         if self.slots < 0 or self.grace < 0:
             raise ConfigError(f"slots and grace must be at least 0, got {self.slots} and {self.grace}")

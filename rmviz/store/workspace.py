@@ -96,7 +96,7 @@ class Workspace:
 
     def by_key(self, key: str) -> Artifact | None:
         """The artifact that a job with this key has left, if any."""
-        found = self.catalogue.find(key=key)
+        found = self.catalogue.find(key=key) if key else []
         return found[0] if found else None
 
     def resolve(self, ref: str, *kinds: str) -> Artifact:
