@@ -1,6 +1,5 @@
 """The command line: the same verbs as the pages. Heavy libraries are imported only by the command that needs them."""
 
-import json
 import logging
 import os
 import sys
@@ -12,11 +11,11 @@ import typer
 
 from rmviz import cli_jobs
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
+from rmviz.cli_open import LOOPBACK, open_app
+from rmviz.cli_world import build_demo
 from rmviz.configs.kinds import KINDS
 from rmviz.errors import RmvizError
 from rmviz.jobs.progress import TerminalProgress
-from rmviz.store.artifact import write_json
-from rmviz.store.workspace import Workspace, writing
 
 app = typer.Typer(
     help="See what reward models want.",
@@ -59,15 +58,29 @@ def demo(
 ) -> None:
     """Build the planted world, look inside its reward model, and open the app."""
     space = opened(workspace)
-    _build_demo(space, TerminalProgress())
+    build_demo(space, TerminalProgress())
     if not build_only:
-        _open_app(space.root, headless, port)
+        open_app(space.root, headless, port)
 
 
 @app.command("app")
-def app_command(workspace: WorkspaceOption = None, headless: HeadlessOption = False, port: PortOption = 8501) -> None:
+def app_command(
+    workspace: WorkspaceOption = None,
+    headless: HeadlessOption = False,
+    port: PortOption = 8501,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; anything but loopback needs a proxy that asks who it is.")
+    ] = LOOPBACK,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="Name under which browsers reach it (repeat it).")
+    ] = None,
+    allow_remote_jobs: Annotated[
+        bool, typer.Option("--allow-remote-jobs", help="Let whoever reaches it launch and cancel jobs.")
+    ] = False,
+) -> None:
     """Open the app on a workspace; its address is printed."""
-    _open_app(opened(workspace).root, headless, port)
+    os.environ["RMVIZ_ALLOW_REMOTE_JOBS"] = "1" if allow_remote_jobs else ""
+    open_app(opened(workspace).root, headless, port, host, allowed_host or [])
 
 
 @app.command()
@@ -165,7 +178,7 @@ def export(
 @app.command()
 def calibrate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """How much of the planted truth the tool finds (builds the planted world if it is not there)."""
-    result = _build_demo(opened(workspace), TerminalProgress())
+    result = build_demo(opened(workspace), TerminalProgress())
     show(result, as_json, lambda: [f"{name:<24} {value}" for name, value in result.items() if name != "topics"])
 
 
@@ -237,62 +250,6 @@ def doctor(
     show({**known, "problems": problems}, as_json, lines)
     if not all(mended):
         raise typer.Exit(1)
-
-
-def _build_demo(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
-    """Everything of the planted world that is not there yet, and what the tool finds of its truth."""
-    from rmviz.worker import execute
-    from rmviz.world.recipe import demo_configs
-
-    steps = demo_configs()
-    start = time.monotonic()
-    for number, (title, kind, config) in enumerate(steps, start=1):
-        sys.stderr.write(f"[{number}/{len(steps) + 1}] {title}\n")
-        try:
-            execute(kind, config, space, progress)
-        finally:
-            progress.end()
-    sys.stderr.write(f"[{len(steps) + 1}/{len(steps) + 1}] calibration\n")
-    found = _calibrated(space, progress)
-    sys.stderr.write(f"The planted world is ready in {space.root} ({time.monotonic() - start:.0f} s).\n")
-    return found
-
-
-def _calibrated(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
-    """The calibration on the newest effects of the planted world, from the workspace where it has been done."""
-    file = space.root / "calibration.json"
-    if file.exists():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if found["effects"] == space.resolve("world-effects", "effects").id:
-            return found
-    from rmviz.ablation.calibrate import calibrate as measure
-
-    start = time.monotonic()
-    try:
-        found = measure(
-            space, lambda step, total: progress("calibrate", step, total, step / (time.monotonic() - start), {})
-        )
-    finally:
-        progress.end()
-    with writing(space.root):
-        write_json(file, found)
-    return found
-
-
-def _open_app(root: Path, headless: bool, port: int) -> None:
-    package = Path(__file__).resolve().parent
-    script = next(path for path in (package.parent / "app.py", package / "_app" / "app.py") if path.exists())
-    flags = [
-        "--server.address=127.0.0.1",
-        f"--server.port={port}",
-        f"--server.headless={'true' if headless else 'false'}",
-    ]
-    flags += ["--server.fileWatcherType=none", "--browser.gatherUsageStats=false", "--client.toolbarMode=minimal"]
-    sys.stderr.write(f"rmviz is at http://127.0.0.1:{port} (Ctrl-C stops it)\n")
-    sys.stderr.flush()
-    os.chdir(script.parent)  # .streamlit/config.toml is read from here
-    os.environ["RMVIZ_WORKSPACE"] = str(root)
-    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(script), *flags])
 
 
 def _when(created: float) -> str:

@@ -1,6 +1,5 @@
 """The feature index: what every feature's page shows, made in one pass of model and SAE over the scanned texts."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from rmviz.features.read import FEATURES, PAGES
 from rmviz.features.tally import FeatureTally, Windows, WordTally, load_pass, save_pass
 from rmviz.features.texts import ScannedTexts
 from rmviz.features.words import joined, log_odds, top_words, word_of
+from rmviz.jobs.progress import CheckpointClock
 from rmviz.models.load import from_artifact
 from rmviz.sae.files import load_sae_artifact
 from rmviz.store.artifact import Artifact
@@ -30,7 +30,6 @@ from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
 
-_SECONDS_BETWEEN_CHECKPOINTS = 20.0
 _NUM_NAME_WORDS = 5
 _NUM_PAGE_WORDS = 20
 
@@ -117,15 +116,14 @@ class FeatureIndex:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         done = load_pass(checkpoint, self.tally, self.word_tally, self.windows)
         yield done
-        saved = time.monotonic()
+        clock = CheckpointClock()
         for num_texts, batches in steps.firings(done):
             for firings in batches:
                 self.tally.add(firings)
                 self.word_tally.add(firings)
                 self.windows.add(firings)
-            if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+            if clock.due():
                 save_pass(checkpoint, num_texts, self.tally, self.word_tally, self.windows)
-                saved = time.monotonic()
             yield num_texts
         self.word_tally.merge()
 

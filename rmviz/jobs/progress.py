@@ -63,6 +63,22 @@ class JobReport:
         write_json(self._folder / STATE, values)
 
 
+class CheckpointClock:
+    """Says when it is time for a checkpoint: every 30 seconds, or RMVIZ_CHECKPOINT_SECONDS."""
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        self._every = float(os.environ.get("RMVIZ_CHECKPOINT_SECONDS") or 30.0)
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the time has come; where it has, counting begins anew."""
+        if time.monotonic() - self._last < self._every:
+            return False
+        self._last = time.monotonic()
+        return True
+
+
 class TerminalProgress:
     """A listener that keeps one line per job: bar, rate, time left, figures; plain lines where there is no terminal."""
 

@@ -16,6 +16,7 @@ from rmviz.configs.sae import SAEConfig
 from rmviz.data.load import dataset_pairs, dataset_texts
 from rmviz.errors import DataError, ModelError
 from rmviz.jobs.interrupts import deferred_interrupt
+from rmviz.jobs.progress import CheckpointClock
 from rmviz.models.load import from_artifact
 from rmviz.models.reward_model import RewardModel
 from rmviz.sae.checkpoints import load_checkpoint, save_checkpoint
@@ -28,7 +29,7 @@ from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
 
-REPORT_SECONDS, CHECKPOINT_SECONDS = 0.5, 30.0
+REPORT_SECONDS = 0.5
 _MAP = ("mean", "forward", "backward")
 _SAMPLE_ROWS = 200_000
 _CARD_PAIRS = 300
@@ -136,7 +137,7 @@ def trained(
             save_checkpoint(report.folder, step, tensors | {f"map.{name}": getattr(map, name) for name in _MAP}, facts)
 
     meter = Meter(report, num_steps, config.batch_size, map.variance, step)
-    last_save = time.monotonic()
+    clock = CheckpointClock()
     with deferred_interrupt() as asked:
         try:
             while step < num_steps:
@@ -146,9 +147,8 @@ def trained(
                 meter.add(step, figures, trainer)
                 if asked.is_set():
                     raise KeyboardInterrupt
-                if time.monotonic() - last_save > CHECKPOINT_SECONDS:
+                if clock.due():
                     save()
-                    last_save = time.monotonic()
         except KeyboardInterrupt:
             if meter.step == step:
                 save()

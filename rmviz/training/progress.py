@@ -11,6 +11,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rmviz.errors import ModelError
+from rmviz.jobs.progress import CheckpointClock
 from rmviz.store.artifact import file_table, write_json
 from rmviz.training.figures import even_steps
 from rmviz.types import Report
@@ -29,7 +30,6 @@ class Progress(TrainerCallback):
         *,
         num_checkpoints: int,
         keep: Callable[[int], None],
-        save_every: float = 30.0,
     ) -> None:
         """Watch one training run.
 
@@ -38,11 +38,10 @@ class Progress(TrainerCallback):
             stop: Set by Ctrl-C; training then saves a checkpoint and ends.
             num_checkpoints: Checkpoints to keep as results, evenly spaced; the caller keeps the last.
             keep: Called with the step, for each but the last of them.
-            save_every: Seconds between checkpoints to go on from.
         """
         self.report, self.stop, self.keep = report, stop, keep
-        self.num_checkpoints, self.save_every = num_checkpoints, save_every
-        self._last_save = self._last_report = time.monotonic()
+        self.num_checkpoints = num_checkpoints
+        self._clock, self._last_report = CheckpointClock(), time.monotonic()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Report, keep and save."""
@@ -53,7 +52,7 @@ class Progress(TrainerCallback):
             self.keep(state.global_step)
         if self.stop.is_set():
             control.should_save = control.should_training_stop = True
-        elif now - self._last_save >= self.save_every and state.global_step < state.max_steps:
+        elif state.global_step < state.max_steps and self._clock.due():
             control.should_save = True
 
     def on_log(
@@ -83,7 +82,6 @@ class Progress(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Mark the checkpoint as complete: the trainer writes its files one after another."""
         mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
-        self._last_save = time.monotonic()
 
     def _tell(self, state: TrainerState, figures: dict[str, float]) -> None:
         self._last_report = time.monotonic()

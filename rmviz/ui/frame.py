@@ -12,7 +12,7 @@ from rmviz.backend.wire import ReplacedError
 from rmviz.errors import BackendError, RmvizError
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
-from rmviz.ui import banner, router
+from rmviz.ui import banner, live, router
 from rmviz.ui.words import plain
 
 P = ParamSpec("P")
@@ -24,6 +24,8 @@ def sidebar(workspace: Workspace) -> None:
     assets = router.ROOT / "assets"
     word = "wordmark-dark.svg" if st.context.theme.type == "dark" else "wordmark.svg"
     st.logo(str(assets / word), icon_image=str(assets / "logo.svg"), size="large")
+    if workspace.list("reward_model"):
+        live.warm(workspace.root)
     with st.sidebar:
         st.caption(f"Workspace  \n{plain(_short_path(workspace.root))}", help=plain(str(workspace.root)))
 

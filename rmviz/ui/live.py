@@ -1,6 +1,9 @@
 """What pages ask the backend; answers are kept by what was asked, so that going back costs nothing."""
 
+import contextlib
+import os
 import secrets
+import threading
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,6 +11,7 @@ import streamlit as st
 
 from rmviz.backend.client import Backend, backend
 from rmviz.backend.wire import AblateAnswer, FeaturesAnswer, PrefixAnswer, ScoreAnswer
+from rmviz.errors import RmvizError
 from rmviz.types import Text
 from rmviz.ui import router
 from rmviz.ui.words import plain
@@ -67,6 +71,23 @@ def scores(model: str, dataset: str, chunk: int, texts: list[Text]) -> ScoreAnsw
 def live_text(prompt: str, reply: str) -> Text:
     """A text that was typed."""
     return Text(text_id="live", prompt=prompt, reply=reply)
+
+
+def warm(root: Path) -> None:
+    """Start the backend while the first page is read, where `rmviz app` opened it: loading torch takes seconds."""
+    if os.environ.get("RMVIZ_WARM"):
+        _warmed(str(root))
+
+
+@st.cache_resource(show_spinner=False)
+def _warmed(root: str) -> threading.Thread:
+    def ask() -> None:
+        with contextlib.suppress(RmvizError):  # told to whoever asks for something live
+            backend(Path(root)).health()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    return thread
 
 
 def _ready() -> Backend:

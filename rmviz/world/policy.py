@@ -15,6 +15,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 
 from rmviz.configs.base import to_dict
 from rmviz.configs.world import WorldPolicyConfig
+from rmviz.jobs.progress import CheckpointClock
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
@@ -26,7 +27,7 @@ MAX_LENGTH = 256
 MAX_NEW_TOKENS = 96
 _GROUP = 8
 """Steps whose texts are drawn together and sorted by length, so that little is padded."""
-_CHECKPOINT_EVERY, _REPORT_EVERY = 40, 5
+_REPORT_EVERY = 5
 _NUM_HELDOUT, _NUM_POEMS = 512, 50
 _CHECKPOINT = "policy.safetensors"
 
@@ -79,6 +80,7 @@ def pretrained(config: WorldPolicyConfig, tokenizer: PreTrainedTokenizerFast, re
     checkpoint = report.folder / _CHECKPOINT
     start = load_checkpoint(checkpoint, model, optimizer)
     batches: list[list[list[int]]] = []
+    clock = CheckpointClock()
     for step in range(start, config.num_steps):
         if not batches or step % _GROUP == 0:
             batches = text_batches(config, tokenizer, step // _GROUP)
@@ -91,7 +93,7 @@ def pretrained(config: WorldPolicyConfig, tokenizer: PreTrainedTokenizerFast, re
         optimizer.step()
         if step % _REPORT_EVERY == 0:
             report(step, config.num_steps, {"loss": loss.item()})
-        if (step + 1) % _CHECKPOINT_EVERY == 0:
+        if clock.due():
             save_checkpoint(checkpoint, model, optimizer, step + 1)
     return model.eval()
 

@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from rmviz.errors import ModelError, NotFoundError
-from rmviz.features import index as index_module
 from rmviz.features import passing, read
 from rmviz.features.export import COLUMNS, features_csv, features_json, features_parquet
 from rmviz.features.index import run
@@ -110,7 +109,7 @@ def test_progress_ends_at_its_total_and_lineage_is_whole(scanned, made, report):
 
 def test_an_interrupted_pass_goes_on_and_ends_the_same(scanned, made, report, monkeypatch, tmp_path):
     monkeypatch.setattr(passing, "TEXTS_AT_ONCE", 16)
-    monkeypatch.setattr(index_module, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setenv("RMVIZ_CHECKPOINT_SECONDS", "1e-9")
     again = replace(report, folder=tmp_path)
     config = scanned.config(num_bins=5, per_bin=2, context=4, num_neighbours=5)
     stop = iter([False, False, True])
@@ -119,7 +118,7 @@ def test_an_interrupted_pass_goes_on_and_ends_the_same(scanned, made, report, mo
         if next(stop):
             raise KeyboardInterrupt
 
-    interrupted.folder = tmp_path  # type: ignore[attr-defined]
+    interrupted.folder, interrupted.key = tmp_path, ""  # type: ignore[attr-defined]
     with pytest.raises(KeyboardInterrupt):
         run(config, scanned.workspace, interrupted)  # type: ignore[arg-type]
     assert (tmp_path / "pass.npz").exists()

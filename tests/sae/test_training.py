@@ -136,7 +136,7 @@ def test_a_signal_is_answered_after_the_step(workspace):
 
 
 def test_diverging_training_says_so_and_keeps_the_last_good_checkpoint(workspace, monkeypatch):
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setenv("RMVIZ_CHECKPOINT_SECONDS", "1e-9")
     step = train.TopKTrainer.step
 
     def diverging(self, x, rate):

@@ -1,0 +1,243 @@
+"""Kill workers at random moments, resume, and hold the result against that of an unbroken run.
+
+`python tests/soak/soak.py --kills 200` prints one JSON line of counts last.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from rmviz.configs.files import config_of
+from rmviz.errors import RmvizError
+from rmviz.jobs import queue
+from rmviz.jobs.records import Job, list_jobs, read_job
+from rmviz.store.artifact import Artifact
+from rmviz.store.workspace import Workspace
+
+KINDS = (
+    "data.add",
+    "world.data",
+    "world.policy",
+    "world.organism",
+    "train.reward",
+    "model.add",
+    "sae.train",
+    "effects",
+    "features",
+)
+EXACT = ("dataset", "effects", "features")
+"""Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
+
+PATIENCE = 240.0
+
+
+def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
+    """A small config per kind; each parent must be there before its child is launched."""
+    data = folder / "pairs.jsonl"
+    if not data.exists():
+        rows = [{"prompt": f"say {i}", "chosen": f"well {i} " * 3, "rejected": f"no {i}"} for i in range(20_000)]
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def first(kind: str, name: str) -> Artifact | None:
+        return next((a for a in reversed(space.list(kind)) if a.name == name), None)
+
+    def ref(kind: str, name: str) -> str:
+        found = first(kind, name)
+        return found.id if found else ""
+
+    rm = first("reward_model", "rm")
+    return {
+        "data.add": {"source": str(data), "name": "added"},
+        "world.data": {"num_pairs": 1500, "name": "pairs"},
+        "world.policy": {"num_steps": 60, "batch_size": 4, "d_model": 16, "num_blocks": 2, "name": "lm"},
+        "world.organism": {"num_texts": 20},
+        "train.reward": {
+            "dataset": ref("dataset", "pairs"), "base": ref("policy", "lm"), "name": "rm", "num_pairs": 400, "batch_size": 8,
+        },
+        "model.add": {"source": str(rm.folder / "model") if rm else "", "name": "registered"},
+        "sae.train": {
+            "model": ref("reward_model", "rm"), "dataset": ref("dataset", "pairs"), "name": "sae", "hookpoint": "layers.0",
+            "d_sae": 64, "k": 4, "num_tokens": 60_000, "batch_size": 256,
+        },
+        "effects": {
+            "sae": ref("sae", "sae"), "dataset": ref("dataset", "pairs"), "name": "effects", "num_pairs": 60, "shard_size": 4,
+            "num_resamples": 100,
+        },
+        "features": {"effects": ref("effects", "effects"), "name": "features"},
+    }  # fmt: skip
+
+
+class Soak:
+    """Counts of what was killed and how it came back."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        """Work in a folder."""
+        self.folder = folder
+        self.space = Workspace(folder / "space")
+        self.random = random.Random(seed)
+        self.counts = {
+            "kills": 0,
+            "kinds": 0,
+            "damaged": 0,
+            "stuck": 0,
+            "unequal": 0,
+            "noticed_late": 0,
+            "integrity": 0,
+        }
+        self.wholes: dict[str, tuple[Artifact, float]] = {}
+
+    def unbroken(self, kind: str) -> None:
+        """The result of an unbroken run, and how long it took."""
+        start = time.monotonic()
+        job = queue.launch(kind, config_of(kind, configs(self.space, self.folder)[kind]), self.space)
+        job = self._until(job, lambda job: not job.active)
+        if job.state != "succeeded":
+            raise RmvizError(f"the unbroken run of {kind} {job.state}: {job.error}")
+        self.wholes[kind] = (self.space.resolve(job.artifact), time.monotonic() - start)
+        self.counts["kinds"] += 1
+
+    def broken(self, kind: str, kills: int) -> int:
+        """One more run of a kind with up to `kills` kills in it; how many hit it alive."""
+        whole, seconds = self.wholes[kind]
+        config = config_of(kind, configs(self.space, self.folder)[kind])
+        job = queue.launch(kind, config, self.space, again=True)
+        done = 0
+        while job.state != "succeeded":
+            if done < kills:
+                done += self._kill(job, self.random.uniform(0.1, 0.9) * seconds)
+            job = self._until(job, lambda job: not job.active)
+            if job.active:
+                self.counts["stuck"] += 1
+                queue.cancel(job, self.space)
+                return done
+            if job.state == "succeeded":
+                break
+            job = queue.resume(job, self.space)
+        self.counts["kills"] += done
+        self._check(whole, self.space.resolve(job.artifact))
+        return done
+
+    def _kill(self, job: Job, wait: float) -> int:
+        """SIGKILL its process group after a while; 1 if it was alive."""
+        deadline = time.monotonic() + wait
+        while time.monotonic() < deadline and read_job(job.folder).active:
+            time.sleep(0.02)
+        now = read_job(job.folder)
+        while now.state == "queued" and time.monotonic() < deadline + PATIENCE:
+            time.sleep(0.02)
+            now = read_job(job.folder)
+        if now.state != "running":
+            return 0
+        try:
+            os.killpg(now.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return 0
+        killed = time.monotonic()
+        now = self._until(now, lambda job: not job.active, 20)
+        self.counts["noticed_late"] += now.active or time.monotonic() - killed > 10
+        return 1
+
+    def _until(self, job: Job, true: Any, seconds: float = PATIENCE) -> Job:
+        deadline = time.monotonic() + seconds
+        job = read_job(job.folder)
+        while not true(job) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            job = read_job(job.folder)
+        return job
+
+    def _check(self, whole: Artifact, other: Artifact) -> None:
+        """Equal to the unbroken result, and undamaged; then it goes, so that the next run starts afresh."""
+        try:
+            other.verify()
+        except RmvizError as error:
+            self.counts["damaged"] += 1
+            sys.stderr.write(f"damaged: {error}\n")
+        if different := differences(whole, other):
+            self.counts["unequal"] += 1
+            sys.stderr.write(f"{whole.kind} {other.id}: {', '.join(different)} differ\n")
+
+    def integrity(self) -> None:
+        """The catalogue is sound, nothing waits or runs, no half result is visible."""
+        with sqlite3.connect(self.space.catalogue.file) as connection:
+            self.counts["integrity"] += connection.execute("PRAGMA integrity_check").fetchone()[0] != "ok"
+        self.counts["stuck"] += sum(job.active for job in list_jobs(self.space))
+        for artifact in self.space.catalogue.on_disk():
+            try:
+                artifact.verify()
+            except RmvizError:
+                self.counts["damaged"] += 1
+
+
+def differences(one: Artifact, other: Artifact) -> list[str]:
+    """Names of the files that differ: in their bytes, or by more than 1e-6 for weights."""
+    if set(one.files) != set(other.files):
+        return sorted(set(one.files) ^ set(other.files))
+    different = [name for name in one.files if one.files[name] != other.files[name]]
+    return [name for name in different if one.kind in EXACT or not _close(one.path(name), other.path(name))]
+
+
+def _close(one: Path, other: Path) -> bool:
+    """Whether tensors agree to 1e-6, and measured figures to 1e-5; names and ids may differ."""
+    if one.suffix == ".safetensors":
+        a, b = load_file(one), load_file(other)
+        return a.keys() == b.keys() and all(np.allclose(a[name], b[name], rtol=0, atol=1e-6) for name in a)
+    if one.suffix == ".json":
+        return _alike(json.loads(one.read_text()), json.loads(other.read_text()))
+    return False
+
+
+def _alike(a: Any, b: Any) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_alike(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) and isinstance(b, float):
+        return bool(np.isclose(a, b, rtol=1e-5, atol=1e-5, equal_nan=True))
+    return a == b or isinstance(a, str)
+
+
+def soak(kills: int, seed: int = 0, kinds: tuple[str, ...] = KINDS, folder: Path | None = None) -> dict[str, int]:
+    """Kill `kills` times over all kinds; the counts."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["RMVIZ_CHECKPOINT_SECONDS"] = "0.5"
+    home = folder or Path(tempfile.mkdtemp(prefix="rmviz-soak-"))
+    run = Soak(home, seed)
+    try:
+        for kind in kinds:
+            run.unbroken(kind)
+            sys.stderr.write(f"unbroken {kind}: {run.wholes[kind][1]:.1f} s\n")
+        number = 0
+        while run.counts["kills"] < kills and number < 4 * kills:
+            kind = kinds[number % len(kinds)]
+            done = run.broken(kind, min(run.random.randint(1, 3), kills - run.counts["kills"]))
+            number += 1
+            sys.stderr.write(f"{kind}: {done} kills  {json.dumps(run.counts)}\n")
+        run.integrity()
+        return run.counts
+    finally:
+        for job in list_jobs(run.space):
+            if job.active:
+                queue.cancel(job, run.space)
+        if folder is None:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    given = parser.parse_args()
+    sys.stdout.write(json.dumps(soak(given.kills, given.seed, tuple(given.kinds))) + "\n")
