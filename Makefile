@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+KILLS ?= 200
+LEFT_OUT := not slow and not gpu and not network and not ray
 
-.PHONY: demo install test check slow bench
+.PHONY: demo install test test-ray soak sessions check slow bench
 
 demo: install
 	$(BIN)/rmviz demo $(ARGS)
@@ -17,8 +19,20 @@ install: .venv/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+# Two workers for what only computes; what measures time or drives processes and browsers runs alone after it.
 test: install
-	$(BIN)/pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not alone and $(LEFT_OUT)" $(ARGS) || test $$? -eq 5
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "alone and $(LEFT_OUT)" $(ARGS)
+
+test-ray: install
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
+	$(BIN)/pytest -m ray $(ARGS)
+
+soak: install
+	$(BIN)/python tests/soak/soak.py --kills $(KILLS)
+
+sessions: install
+	$(BIN)/python tests/soak/sessions.py $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

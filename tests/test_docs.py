@@ -17,9 +17,10 @@ def commands() -> list[str]:
     """Every verb of the command line, as typed."""
     root = typer.main.get_command(cli.app)
     return [
-        f"rmviz {name} {verb}" if verb else f"rmviz {name}"
+        f"rmviz {name} {verb}".strip()
         for name, command in root.commands.items()
-        for verb in (getattr(command, "commands", None) or [""])
+        for verb, inner in (getattr(command, "commands", None) or {"": command}).items()
+        if not inner.hidden
     ]
 
 

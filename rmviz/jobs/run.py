@@ -1,5 +1,6 @@
 """Running a job in this process: once per config, with its progress on disk, and resumable."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -77,7 +78,10 @@ def run_job(
             report.state("cancelled")
             raise
         except BaseException as error:
-            report.state("failed", error=f"{type(error).__name__}: {error}{_advice(error, config)}")
+            with contextlib.suppress(
+                OSError
+            ):  # on a full disk the job is seen to have died, and its error is in the log
+                report.state("failed", error=f"{type(error).__name__}: {error}{_advice(error, config)}")
             raise
         report.state("succeeded", artifact=artifact.id)
         shutil.rmtree(report.folder, ignore_errors=True)

@@ -18,6 +18,8 @@ from rmviz.jobs.run import run_job
 from rmviz.store.workspace import Workspace
 from rmviz.worker import task_of
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:

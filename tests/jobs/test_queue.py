@@ -23,6 +23,8 @@ from rmviz.jobs.settings import QueueSettings, write_settings
 from rmviz.jobs.supervisor import FOLDER
 from rmviz.store.workspace import Workspace
 
+pytestmark = pytest.mark.alone
+
 
 def long(seed: int = 0) -> WorldDataConfig:
     """Minutes of work, so that a test can break it off."""

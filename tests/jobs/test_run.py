@@ -1,12 +1,17 @@
+import errno
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from rmviz.configs.effects import FeaturesConfig
+from rmviz.configs.files import config_file, read_config
 from rmviz.configs.world import WorldDataConfig
-from rmviz.errors import ConfigError, NotFoundError
-from rmviz.jobs.progress import TerminalProgress, progress_line
+from rmviz.errors import ArtifactError, ConfigError, NotFoundError
+from rmviz.jobs.progress import JobReport, TerminalProgress, progress_line
 from rmviz.jobs.records import list_jobs
 from rmviz.jobs.run import job_key, pinned, run_job
 from rmviz.store.workspace import Workspace
@@ -106,3 +111,83 @@ def test_terminal_progress_prints_plain_lines_without_a_terminal(tmp_path):
         progress("a", 2, 2, 1.0, {})
     written = (tmp_path / "out").read_text()
     assert written.count("\n") == 2 and "\x1b" not in written
+
+
+def test_memory_that_ran_out_names_the_settings_to_lower(workspace, tmp_path):
+    def task(config, workspace, report):
+        raise MemoryError
+
+    from rmviz.configs.models import RewardConfig
+
+    with workspace.create("dataset", name="d"):
+        pass
+    config = RewardConfig(dataset="d", base=str(tmp_path))
+    with pytest.raises(MemoryError):
+        run_job("train.reward", config, workspace, task)
+    assert "lower batch_size or max_length" in list_jobs(workspace)[0].error
+
+
+def test_a_full_disk_ends_the_job_with_a_sentence_and_it_goes_on_later(workspace, monkeypatch):
+    task, done = counting_task()
+    real = JobReport.__call__
+
+    def full(self, step, total, metrics=None):
+        if step == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, step, total, metrics)
+
+    monkeypatch.setattr(JobReport, "__call__", full)
+    monkeypatch.setattr(JobReport, "state", lambda self, state, **_: full(self, 4 if state == "failed" else 0, 1))
+    with pytest.raises(ArtifactError, match="the disk is full"):
+        run_job("world.data", WorldDataConfig(), workspace, task)
+    monkeypatch.undo()
+    run_job("world.data", WorldDataConfig(), workspace, task)
+    assert done == list(range(10)) and list_jobs(workspace)[0].state == "succeeded"
+
+
+def test_sigterm_cancels_as_ctrl_c_does(workspace):
+    def task(config, workspace, report):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job("world.data", WorldDataConfig(), workspace, task)
+    assert list_jobs(workspace)[0].state == "cancelled"
+
+
+def test_a_job_that_left_its_result_and_died_has_succeeded(workspace):
+    """Killed between keeping the artifact and saying so."""
+
+    def task(config, workspace, report):
+        with workspace.create("dataset", name="d", key=report.key):
+            pass
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run_job("world.data", WorldDataConfig(), workspace, task)
+    assert list_jobs(workspace)[0].state == "failed"
+    artifact = run_job("world.data", WorldDataConfig(), workspace, task)
+    assert (list_jobs(workspace)[0].state, list_jobs(workspace)[0].artifact) == ("succeeded", artifact.id)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "is JSON"),
+        ("[]", "names a job kind"),
+        ('{"kind": "effects.fast"}', "no job kind"),
+        ('{"kind": "world.data", "version": 99}', "newer rmviz"),
+        ('{"kind": "world.data", "num_pears": 3}', "unknown setting num_pears"),
+        ('{"kind": "world.data", "num_pairs": 1}', "at least 10"),
+        ('{"kind": "world.data", "num_pairs": "many"}', "must be int"),
+        ('{"kind": "effects"}', "needs sae, dataset"),
+    ],
+)
+def test_a_wrong_config_file_is_a_sentence(text, words):
+    with pytest.raises(ConfigError, match=words):
+        read_config(text)
+
+
+def test_a_config_file_gives_back_its_config():
+    config = WorldDataConfig(num_pairs=77, seed=3)
+    assert read_config(json.dumps(config_file("world.data", config))) == ("world.data", config)
