@@ -140,6 +140,24 @@ def test_a_worker_that_ignores_the_request_is_killed_after_the_grace_time(worksp
     wait_until(lambda: state_of(job) == "cancelled", 5)
 
 
+def test_jobs_outlive_the_app_that_launched_them(workspace):
+    code = """
+import sys, time
+from rmviz.configs.world import WorldDataConfig
+from rmviz.jobs import queue
+from rmviz.store.workspace import Workspace
+print(queue.launch("world.data", WorldDataConfig(num_pairs=300), Workspace(sys.argv[1])).key, flush=True)
+time.sleep(60)
+"""
+    app = subprocess.Popen([sys.executable, "-c", code, str(workspace.root)], stdout=subprocess.PIPE, text=True)
+    assert app.stdout
+    key = app.stdout.readline().strip()
+    app.kill()
+    app.wait()
+    app.stdout.close()
+    wait_until(lambda: read_job(workspace.job_folder(key)).state == "succeeded")
+
+
 def test_jobs_outlive_their_supervisor(workspace):
     jobs = [queue.launch("world.data", long(seed), workspace) for seed in range(2)]
     wait_until(lambda: running(jobs[0]))
