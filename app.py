@@ -17,3 +17,4 @@ try:
     page.run()
 except RmvizError as error:
     frame.problem(error)
+frame.settle()

@@ -23,7 +23,7 @@ def read_config(text: str | bytes) -> tuple[str, Any]:
     """
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"a config file is JSON with a kind and its settings; this is not: {error}") from error
     if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
         raise ConfigError("a config file is one JSON object whose `kind` names a job kind; this has none")

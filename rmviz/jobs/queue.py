@@ -70,6 +70,7 @@ def resume(job: Job, workspace: Workspace, *, runner: str = "") -> Job:
     Raises:
         ConfigError: It succeeded, so there is nothing to go on with.
     """
+    read_job(job.folder, progress=False)
     if job.state == "succeeded" and workspace.by_key(job.key):
         raise ConfigError(f"{job.key} has succeeded: there is nothing left to do (launch it again for a second run)")
     with writing(workspace.root), locked(job.folder) as alone:

@@ -1,6 +1,7 @@
 """What stands around every page: the logo, the workspace's name, and how an error is told."""
 
 import functools
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,13 @@ def title(text: str, sae: Artifact | None = None) -> None:
         st.title(text, width="content")
         banner.report_popover(sae)
         banner.how_to_read()
+
+
+@functools.cache
+def settle() -> None:
+    """Spare the collector the libraries: Streamlit runs it in full after every run, 50 ms each with all of them."""
+    gc.collect()
+    gc.freeze()
 
 
 def problem(error: RmvizError) -> None:

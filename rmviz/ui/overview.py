@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from rmviz.jobs.records import list_jobs
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
-from rmviz.ui import router, style
+from rmviz.ui import job_watch, router, style
 from rmviz.ui.lineage import KINDS
 from rmviz.ui.words import ago, moment, number, percent, plain, shortened
 
@@ -107,8 +106,11 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
             )
 
 
+MAX_JOBS = 6
+
+
 def job_rows(workspace: Workspace) -> list[dict[str, Any]]:
-    """Jobs that wait, run, or did not end well: kind, state, progress from 0 to 1, rate, and the error."""
+    """Jobs that wait, run or failed: kind, name, state, progress from 0 to 1, rate, when, and the error."""
     return [
         {
             "job": job.kind,
@@ -120,39 +122,40 @@ def job_rows(workspace: Workspace) -> list[dict[str, Any]]:
             "error": job.error,
             "key": job.key,
         }
-        for job in list_jobs(workspace, progress=True)
-        if job.state != "succeeded"
+        for job in job_watch.current_jobs(workspace)
+        if job.active or job.state == "failed"
     ]
 
 
 def jobs(workspace: Workspace) -> None:
-    """The jobs that run (refreshed every two seconds) and those that did not end well."""
-    running = any(row["state"] in ("running", "queued") for row in job_rows(workspace))
+    """The jobs that run or wait, followed while there are any, and those that failed; the Jobs page has all."""
+    first = job_rows(workspace)
+    running = any(row["state"] != "failed" for row in first)
 
     def panel() -> None:
         rows = job_rows(workspace)
-        st.subheader("Jobs")
         st.dataframe(
-            pd.DataFrame(rows[:20]),
+            pd.DataFrame(rows[:MAX_JOBS], columns=list(first[0])),
             hide_index=True,
             key="jobs",
-            column_order=["job", "name", "state", "progress", "rate", "when", "error", "key"],
-            height=height_of(len(rows[:20])),
+            column_order=["job", "name", "state", "progress", "rate", "when", "error"],
+            height=height_of(len(rows[:MAX_JOBS])),
             column_config={
                 "progress": st.column_config.ProgressColumn("progress", format="percent", min_value=0.0, max_value=1.0),
                 "rate": st.column_config.NumberColumn("steps per second", format="%.3g"),
                 "error": st.column_config.TextColumn("error", width="large"),
             },
         )
-        st.caption(
-            "A failed or cancelled job goes on from its last checkpoint when its command is run again; "
-            "its folder is in `jobs/` of the workspace."
-        )
-        if running and not any(row["state"] in ("running", "queued") for row in rows):
+        if running and not any(row["state"] != "failed" for row in rows):
             st.rerun()
 
-    if job_rows(workspace):
-        st.fragment(panel, run_every=2.0 if running else None)()
+    if first:
+        st.subheader("Jobs")
+        job_watch.watched(panel, 2.0 if running else None)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if len(first) > MAX_JOBS:
+                st.caption(f"{len(first) - MAX_JOBS} more", width="content")
+            router.page_link("jobs", "All jobs: watch, cancel, resume", icon=":material/arrow_forward:")
 
 
 FIGURES: Mapping[str, tuple[str, str, Callable[[float], bool]]] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
-from streamlit.errors import StreamlitPageNotFoundError
+from streamlit.errors import StreamlitAPIException, StreamlitPageNotFoundError
 from streamlit.navigation.page import StreamlitPage
 
 from rmviz.store.workspace import Workspace, default_root
@@ -23,6 +23,7 @@ _PAGES = {
     "": [("overview", "Overview", "home")],
     "Look": [("features", "Features", "leaderboard"), ("data", "Data", "table_rows")],
     "Try": [("playground", "Playground", "tune")],
+    "Make": [("train", "Train", "model_training"), ("jobs", "Jobs", "checklist")],
 }
 """Sections of the navigation: file, title and icon of each page; the first is the default."""
 
@@ -81,6 +82,14 @@ def page_link(page: str, label: str, query_params: Mapping[str, str] | None = No
         st.page_link(ROOT / "pages" / f"{page}.py", label=label, icon=icon, query_params=dict(query_params or {}))
     except StreamlitPageNotFoundError:
         st.markdown(label)
+
+
+def go(page: str, query_params: Mapping[str, str]) -> None:
+    """Open a page of this app at once; a link to it where the pages are not known."""
+    try:
+        st.switch_page(ROOT / "pages" / f"{page}.py", query_params=dict(query_params))
+    except StreamlitAPIException:
+        page_link(page, f"Open {page.capitalize()}", query_params)
 
 
 def is_read_only() -> bool:

@@ -291,7 +291,7 @@ def _page(feature: int, texts: list[dict[str, Any]], count: int, rng: np.random.
 def _jobs(root: Path) -> None:
     now = time.time()
     for key, state, extra in (
-        ("effects-0000000000000001", "running", {}),
+        ("effects-0000000000000001", "running", {"host": "another machine"}),
         ("sae.train-0000000000000002", "failed", {"error": f"ModelError: no hookpoint {HOSTILE[0]}"}),
         ("features-0000000000000003", "succeeded", {}),
     ):

@@ -1,0 +1,77 @@
+"""Sizes to start from: what to set for a first try, for a laptop, and for one GPU; everything else stays as it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rmviz.configs.base import from_dict, to_dict
+from rmviz.configs.kinds import KINDS
+from rmviz.errors import ConfigError
+
+LABELS = {"tiny": "Tiny", "laptop": "Laptop", "gpu": "One GPU"}
+"""Presets from small to large, and what to call them."""
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "data.add": {"tiny": {"limit": 500}, "laptop": {"limit": 20_000}, "gpu": {"limit": 0}},
+    "model.add": {"tiny": {"max_length": 64}, "laptop": {"max_length": 256}, "gpu": {"max_length": 0}},
+    "train.reward": {
+        "tiny": {"num_pairs": 256, "max_length": 64, "batch_size": 8, "num_checkpoints": 1},
+        "laptop": {"num_pairs": 8_000, "max_length": 128, "batch_size": 16, "num_checkpoints": 2},
+        "gpu": {"num_pairs": 0, "max_length": 512, "batch_size": 64, "num_checkpoints": 4},
+    },
+    "sae.train": {
+        "tiny": {"d_sae": 128, "k": 8, "num_tokens": 50_000, "batch_size": 512, "dead_after": 20_000},
+        "laptop": {"d_sae": 2_048, "k": 32, "num_tokens": 2_000_000, "batch_size": 2_048, "dead_after": 200_000},
+        "gpu": {"d_sae": 16_384, "k": 64, "num_tokens": 50_000_000, "batch_size": 4_096, "dead_after": 2_000_000},
+    },
+    "effects": {
+        "tiny": {"num_pairs": 20, "shard_size": 16, "max_tokens": 2_048, "num_resamples": 200},
+        "laptop": {"num_pairs": 250, "shard_size": 64, "max_tokens": 8_192, "num_resamples": 1_000},
+        "gpu": {"num_pairs": 2_000, "shard_size": 256, "max_tokens": 65_536, "num_resamples": 1_000},
+    },
+    "features": {
+        "tiny": {"num_bins": 4, "per_bin": 1, "context": 12},
+        "laptop": {"num_bins": 10, "per_bin": 2, "context": 24},
+        "gpu": {"num_bins": 10, "per_bin": 4, "context": 32},
+    },
+    "world.data": {"tiny": {"num_pairs": 500}, "laptop": {"num_pairs": 6_000}, "gpu": {"num_pairs": 40_000}},
+    "world.policy": {
+        "tiny": {"num_steps": 200, "batch_size": 4, "d_model": 16, "num_blocks": 1},
+        "laptop": {"num_steps": 800, "batch_size": 32, "d_model": 128, "num_blocks": 4},
+        "gpu": {"num_steps": 5_000, "batch_size": 128, "d_model": 256, "num_blocks": 6},
+    },
+    "world.organism": {"tiny": {"num_texts": 50}, "laptop": {"num_texts": 200}, "gpu": {"num_texts": 2_000}},
+}
+"""By job kind and preset, the settings that it changes. A kind without an entry has no presets."""
+
+
+def with_preset(kind: str, preset: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a kind with a preset laid over them.
+
+    Args:
+        kind: The job kind.
+        preset: A key of `LABELS`.
+        values: Settings so far, as plain values; those that the preset does not name stay.
+
+    Raises:
+        ConfigError: The kind has no such preset.
+    """
+    presets = PRESETS.get(kind, {})
+    if preset not in presets:
+        raise ConfigError(f"{kind} has no preset {preset!r}; it has {', '.join(presets) or 'none'}")
+    return {**values, **presets[preset]}
+
+
+def preset_config(kind: str, preset: str, **required: Any) -> Any:
+    """The config that a preset makes of the defaults and the settings that have none.
+
+    Raises:
+        ConfigError: The kind has no such preset, or a setting without a default is not given.
+    """
+    return from_dict(KINDS[kind], with_preset(kind, preset, required))
+
+
+def preset_of(kind: str, config: Any) -> str:
+    """The preset whose settings a config has; empty where there is none."""
+    values = to_dict(config)
+    fits = (p for p, changes in PRESETS.get(kind, {}).items() if changes.items() <= values.items())
+    return next(fits, "")
