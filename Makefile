@@ -26,7 +26,7 @@ test: install
 
 test-ray: install
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
-	$(BIN)/pytest -m ray $(ARGS)
+	$(BIN)/pytest -m "ray and not slow" $(ARGS)
 
 soak: install
 	$(BIN)/python tests/soak/soak.py --kills $(KILLS)

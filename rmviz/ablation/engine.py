@@ -75,6 +75,13 @@ class EffectEngine:
             rewards[index] = values
         return EffectRows.joined(parts), rewards
 
+    def settle(self, texts: Sequence[Encoded]) -> None:
+        """Choose by these texts how rows are rerun; without it the first texts that come decide."""
+        if self._chosen is None and texts:
+            chunk = length_chunks([len(e.ids) for e in texts], self.max_tokens)[0]
+            some = [texts[i] for i in chunk]
+            self._chosen = choose(self.rm, self.sae, self._candidates, some, max_tokens=self.max_tokens)
+
     def read(self, encoded: Encoded) -> tuple[Clean, Firings]:
         """One clean pass over a text, and all that fires on it: `set_rewards` takes it for further sets on the same text."""
         clean, _ = self._clean([encoded])

@@ -1,9 +1,13 @@
 """The effects job: every alive feature of an SAE, ablated on every text of a dataset, shard by shard."""
 
+import json
 import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from rmviz.configs.base import to_dict
 from rmviz.configs.effects import EffectsConfig
 from rmviz.data.load import dataset_texts
 from rmviz.errors import DataError
+from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
 from rmviz.sae.files import load_sae_artifact
@@ -37,53 +42,124 @@ def run(config: EffectsConfig, workspace: Workspace, report: Report) -> Artifact
         DataError: There is no text to scan, or none that can be scored.
         ModelError: SAE and model do not fit.
     """
-    sae_artifact = workspace.resolve(config.sae, "sae")
-    model_artifact = next(workspace.resolve(ref) for ref in sae_artifact.parents if ref.startswith("reward-model"))
-    dataset = workspace.resolve(config.dataset, "dataset")
-    texts = dataset_texts(dataset, config.split, config.num_pairs, config.seed)
-    if not texts:
-        raise DataError(f"dataset {dataset.name} has no texts in its {config.split} part; choose another with --split")
-    rm, sae = from_artifact(model_artifact), load_sae_artifact(sae_artifact)
-    engine = EffectEngine(rm, sae, max_tokens=config.max_tokens)
-    _scan_shards(engine, texts, config, report)
+    scan = Scan(workspace.root, config, report.folder)
+    num_shards = _scan_shards(scan, report)
     with workspace.create(
         "effects",
-        name=config.name or f"{sae_artifact.name} on {dataset.name}",
+        name=config.name or f"{scan.sae.name} on {scan.dataset.name}",
         key=report.key,
         config=to_dict(config),
-        parents=(sae_artifact.id, dataset.id, model_artifact.id),
+        parents=(scan.sae.id, scan.dataset.id, scan.model.id),
     ) as draft:
-        draft.metrics |= _finish(draft.folder, engine, texts, config, report.folder)
+        draft.metrics |= _finish(draft.folder, scan, num_shards)
     return draft.kept
 
 
-def _scan_shards(engine: EffectEngine, texts: Sequence[Text], config: EffectsConfig, report: Report) -> None:
-    """Make the shards that are not there yet; each is written beside its place and renamed."""
-    report(0, len(texts))
-    num_rows = 0
-    for number, start in enumerate(range(0, len(texts), config.shard_size)):
-        some = texts[start : start + config.shard_size]
-        folder = report.folder / f"shard-{number:05d}"
-        metrics = {}
-        if not folder.exists():
-            begin = time.monotonic()
-            rows, scored = _scanned(engine, some)
-            seconds = max(time.monotonic() - begin, 1e-9)
-            beside = folder.with_suffix(".half")
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir(parents=True)
-            save_table(rows, beside / "rows.parquet")
-            save_table(scored, beside / "texts.parquet")
-            beside.rename(folder)
-            num_rows += len(rows)
-            rewards = scored["reward"].to_numpy()
-            good = rewards[np.isfinite(rewards)]
-            metrics = {
-                "rows": float(num_rows),
-                "rows_per_second": len(rows) / seconds,
-                "mean_reward": float(good.mean()) if len(good) else float("nan"),
-            }
-        report(start + len(some), len(texts), metrics)
+@dataclass(frozen=True)
+class Scan:
+    """The shards of one scan: `shard_size` texts each, and after them the audit, which reads what they found."""
+
+    root: Path
+    """Of the workspace."""
+
+    config: EffectsConfig
+    folder: Path
+    """Where the shards are kept."""
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        """Without texts, model and SAE: each process opens its own."""
+        return Scan, (self.root, self.config, self.folder)
+
+    @cached_property
+    def sae(self) -> Artifact:
+        """The SAE's artifact."""
+        return Workspace(self.root).resolve(self.config.sae, "sae")
+
+    @cached_property
+    def model(self) -> Artifact:
+        """The artifact of the reward model that the SAE was made for."""
+        return next(Workspace(self.root).resolve(ref) for ref in self.sae.parents if ref.startswith("reward-model"))
+
+    @cached_property
+    def dataset(self) -> Artifact:
+        """The dataset's artifact."""
+        return Workspace(self.root).resolve(self.config.dataset, "dataset")
+
+    @cached_property
+    def texts(self) -> Sequence[Text]:
+        """What is scanned."""
+        texts = dataset_texts(self.dataset, self.config.split, self.config.num_pairs, self.config.seed)
+        if not texts:
+            raise DataError(
+                f"dataset {self.dataset.name} has no texts in its {self.config.split} part; choose another with --split"
+            )
+        return texts
+
+    @cached_property
+    def engine(self) -> EffectEngine:
+        """Model and SAE; how rows are rerun is settled on the first shard's texts, whichever is made first."""
+        engine = EffectEngine(from_artifact(self.model), load_sae_artifact(self.sae), max_tokens=self.config.max_tokens)
+        engine.settle(engine.rm.encode(self.part(0)))
+        return engine
+
+    @property
+    def sizes(self) -> list[int]:
+        """Texts in each shard."""
+        size = self.config.shard_size
+        return [min(size, len(self.texts) - start) for start in range(0, len(self.texts), size)]
+
+    def part(self, number: int) -> Sequence[Text]:
+        """The texts of one shard."""
+        return self.texts[number * self.config.shard_size : (number + 1) * self.config.shard_size]
+
+    def make(self, number: int, folder: Path) -> dict[str, float]:
+        """Rows and texts of a shard; for the number after the last, the audit."""
+        if number == len(self.sizes):
+            return self._make_audit(folder)
+        begin = time.monotonic()
+        rows, scored = _scanned(self.engine, self.part(number))
+        seconds = max(time.monotonic() - begin, 1e-9)
+        save_table(rows, folder / "rows.parquet")
+        save_table(scored, folder / "texts.parquet")
+        rewards = scored["reward"].to_numpy()
+        good = rewards[np.isfinite(rewards)]
+        return {
+            "rows": float(len(rows)),
+            "rows_per_second": len(rows) / seconds,
+            "mean_reward": float(good.mean()) if len(good) else float("nan"),
+        }
+
+    def _make_audit(self, folder: Path) -> dict[str, float]:
+        """The audit on the first texts that could be scored."""
+        sample: list[Text] = []
+        for number in range(len(self.sizes)):
+            scored = load_table(shard_folder(self.folder, number) / "texts.parquet", columns=["text_id", "reward"])
+            left_out = set(scored.loc[~np.isfinite(scored["reward"]), "text_id"])
+            sample += [text for text in self.part(number) if text.text_id not in left_out]
+            if len(sample) >= NUM_AUDITED:
+                break
+        if not sample:
+            raise DataError(
+                "no text could be scored: the reward or the activations are not finite numbers on any of them"
+            )
+        write_json(folder / "audit.json", audit(self.engine, sample[:NUM_AUDITED]))
+        write_json(folder / "method.json", {"method": self.engine.method, "hookpoint": self.engine.sae.hookpoint})
+        return {}
+
+
+def _scan_shards(scan: Scan, report: Report) -> int:
+    """Make the shards and the audit that are not there yet; how many shards there are."""
+    sizes, total = scan.sizes, len(scan.texts)
+    report(0, total)
+    done, num_rows = 0, 0.0
+    with closing(made_shards(scan, range(len(sizes)), report.folder)) as shards:
+        for number, figures in shards:
+            done += sizes[number]
+            num_rows += figures.get("rows", 0.0)
+            report(done, total, {**figures, "rows": num_rows} if figures else {})
+    with closing(made_shards(scan, [len(sizes)], report.folder)) as last:
+        list(last)
+    return len(sizes)
 
 
 def _scanned(engine: EffectEngine, texts: Sequence[Text]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -127,28 +203,22 @@ def text_table(texts: Sequence[Text], encoded: Sequence[Encoded], rewards: np.nd
     )
 
 
-def _finish(
-    folder: Path, engine: EffectEngine, texts: Sequence[Text], config: EffectsConfig, done: Path
-) -> dict[str, Any]:
+def _finish(folder: Path, scan: Scan, num_shards: int) -> dict[str, Any]:
     """Move the shards into the artifact and summarise them."""
     (folder / "rows").mkdir()
-    shards, tables = [], []
-    for number, source in enumerate(sorted(done.glob("shard-*[0-9]"))):
-        shards.append(folder / "rows" / f"{number:05d}.parquet")
-        _placed(source / "rows.parquet", shards[-1])
-        tables.append(source / "texts.parquet")
-    _concatenate(tables, folder / "texts.parquet")
+    sources = [shard_folder(scan.folder, number) for number in range(num_shards)]
+    shards = [folder / "rows" / f"{number:05d}.parquet" for number in range(num_shards)]
+    for source, target in zip(sources, shards, strict=True):
+        _placed(source / "rows.parquet", target)
+    _concatenate([source / "texts.parquet" for source in sources], folder / "texts.parquet")
     scored = load_table(folder / "texts.parquet", columns=["text_id", "pair_id", "side", "reward", "num_cut"])
     skipped = scored.loc[~np.isfinite(scored["reward"]), "text_id"].tolist()
-    if len(skipped) == len(scored):
-        raise DataError("no text could be scored: the reward or the activations are not finite numbers on any of them")
+    config = scan.config
     table = summary(shards, scored, num_resamples=config.num_resamples, seed=config.seed)
     save_table(table, folder / "summary.parquet")
     write_json(folder / "skipped.json", skipped)
-    left_out = set(skipped)
-    sample = [text for text in texts if text.text_id not in left_out][:NUM_AUDITED]
-    checked = audit(engine, sample)
-    write_json(folder / "audit.json", checked)
+    checked = shard_folder(scan.folder, num_shards)
+    _placed(checked / "audit.json", folder / "audit.json")
     rewards = scored["reward"][np.isfinite(scored["reward"])].to_numpy(float)
     return {
         "num_texts": len(scored),
@@ -159,8 +229,7 @@ def _finish(
         "num_cut": int((scored["num_cut"] > 0).sum()),
         "reward_mean": float(rewards.mean()),
         "reward_std": float(rewards.std()),
-        "method": engine.method,
-        "hookpoint": engine.sae.hookpoint,
+        **json.loads((checked / "method.json").read_text(encoding="utf-8")),
     }
 
 

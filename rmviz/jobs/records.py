@@ -82,6 +82,11 @@ class Job:
         return self.state in ("queued", "running")
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether another machine that shares the workspace runs it by itself: nobody here can tell how it does."""
+        return self.state == "running" and self.runner == "local" and self.host != own_host()
+
+    @property
     def share(self) -> float:
         """Progress from 0 to 1."""
         return 1.0 if self.state == "succeeded" else min(self.step / self.total, 1.0) if self.total else 0.0
@@ -96,7 +101,7 @@ _ended: dict[Path, tuple[int, Job]] = {}
 
 
 def read_job(folder: Path, *, progress: bool = True) -> Job:
-    """The job in a folder; one that says it runs while nobody holds its lock has died.
+    """The job in a folder; a local one that says it runs while nobody holds its lock has died (others: their runner knows).
 
     Raises:
         NotFoundError: There is no job in the folder.
@@ -124,11 +129,11 @@ def read_job(folder: Path, *, progress: bool = True) -> Job:
         error=str(state.get("error", "")),
         artifact=str(state.get("artifact", "")),
         pid=int(state.get("pid", 0)),
-        host=str(state.get("host", "")),
+        host=str(state.get("host") or own_host()),
         detached=bool(state.get("detached", False)),
         cancelling=(folder / CANCEL).exists(),
     )
-    if job.state == "running" and job.host == own_host() and not is_held(folder):
+    if job.state == "running" and job.runner == "local" and job.host == own_host() and not is_held(folder):
         again = _json(folder / STATE)  # it may have ended between the two looks
         if again == state:
             job = replace(job, state="failed", error=DIED, died=True)

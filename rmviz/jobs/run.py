@@ -24,6 +24,9 @@ from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace, writing
 from rmviz.types import Report
 
+RUNNER = "RMVIZ_RUNNER"
+"""Environment: which cluster started this process, where one did."""
+
 Task = Callable[[Any, Workspace, Report], Artifact]
 
 
@@ -75,7 +78,8 @@ def run_job(
             with noted_vitals(folder), observed(folder, kind, to_dict(config), settings, listener) as report.listener:
                 artifact = task(config, workspace, report)
         except KeyboardInterrupt:
-            report.state("cancelled")
+            if not os.environ.get(RUNNER) or (folder / CANCEL).exists():
+                report.state("cancelled")  # else the cluster took the machine: its runner says so, or submits again
             raise
         except BaseException as error:
             with contextlib.suppress(

@@ -40,6 +40,10 @@ class Runner(Protocol):
         """None while the worker lives; else how it ended, in words, empty for a quiet end."""
         ...
 
+    def lost(self, job: Job) -> bool:
+        """Whether a job that `ended` lost its process or machine through no fault of its own, and another can be had."""
+        ...
+
     def stop(self, job: Job) -> None:
         """Ask the worker to save and end."""
         ...
@@ -104,6 +108,10 @@ class LocalRunner:
             del self._children[job.key]
             return exit_words(code) if code else ""
         return None if is_held(job.folder) else "its process is gone: killed, out of memory, or the machine went down"
+
+    def lost(self, job: Job) -> bool:
+        """Never: a process that was killed here, perhaps for its memory, would be killed again."""
+        return False
 
     def stop(self, job: Job) -> None:
         """SIGTERM to the whole process group."""

@@ -22,6 +22,9 @@ FOLDER = "jobs/.supervisor"
 TICK = 0.25
 _IDLE_TICKS = 8
 _LINGER, _STILL = 10.0, 8.0
+MOST_RETRIES = 3
+"""How often a job is submitted again whose process or machine was lost."""
+
 _log = logging.getLogger(__name__)
 _children: "list[subprocess.Popen[bytes]]" = []
 
@@ -42,8 +45,12 @@ def kick(root: Path) -> None:
 
 def wake(root: Path) -> None:
     """Start a supervisor where jobs wait and none looks after them: after a reboot, say."""
-    if any(job.active or job.error == DIED for job in list_jobs(Workspace(root))):
+    if any(job.active or job.died for job in _own_jobs(Workspace(root))):
         kick(root)
+
+
+def _own_jobs(workspace: Workspace) -> list[Job]:
+    return [job for job in list_jobs(workspace) if not job.elsewhere]
 
 
 def supervise(root: Path) -> None:
@@ -53,7 +60,7 @@ def supervise(root: Path) -> None:
             if not alone:
                 return
             Supervisor(Workspace(root)).run()
-        if not any(job.active for job in list_jobs(Workspace(root))):  # one may have come as the lock was let go
+        if not any(job.active for job in _own_jobs(Workspace(root))):  # one may have come as the lock was let go
             return
 
 
@@ -83,31 +90,30 @@ class Supervisor:
     def tick(self) -> bool:
         """One look; whether anything waits or runs."""
         self.settings = read_settings(self.workspace.root)
-        jobs = list_jobs(self.workspace)
+        jobs = _own_jobs(self.workspace)
         for job in jobs:
-            if job.error == DIED:
+            if job.died:
                 self._end(job, self._last_words(job))
             elif job.state == "running" or job.key in self._starting or (job.state == "queued" and job.handle):
                 self._watch(job)
             elif not job.active:
                 self._bury(job)
-        jobs = list_jobs(self.workspace)
+        jobs = _own_jobs(self.workspace)
         for job in queue_of(jobs):
             if job.key not in self._starting and not job.handle:
                 self._start_if_room(job, jobs)
-        return any(job.active for job in jobs) or bool(self._starting)
+        return any(job.active for job in jobs) or bool(self._starting or self._asked)
 
     def _last_words(self, job: Job) -> str:
         """How a dead job's process ended, as far as its runner knows."""
         words = self._runner(job).ended(job)
-        return f"{words}. Resume goes on from the last checkpoint" if words else DIED.partition(" (")[0]
+        return f"{words}. Resume goes on from the last checkpoint" if words else DIED
 
     def _watch(self, job: Job) -> None:
         """Notice that a job has ended or stands still; end it if that was asked for."""
         runner = self._runner(job)
         ended = runner.ended(job)
         if ended is not None:
-            self._starting.pop(job.key, None)
             self._end(job, f"{ended or 'its process ended too soon'}. Resume goes on from the last checkpoint")
             return
         if job.state == "running":
@@ -137,6 +143,7 @@ class Supervisor:
         """Write down the end of a job that could not do so itself."""
         still = self._stopped.pop(job.key, None)
         self._asked.pop(job.key, None)
+        self._starting.pop(job.key, None)
         with locked(job.folder, wait=0.2) as alone:
             if not alone:
                 return
@@ -144,6 +151,9 @@ class Supervisor:
             if known.active:
                 if (job.folder / CANCEL).exists():
                     set_state(job.folder, job.kind, "cancelled")
+                elif known.retries < MOST_RETRIES and self._runner(known).lost(known):
+                    self._again(known, words)
+                    return
                 elif still is not None:
                     set_state(job.folder, job.kind, "failed", error="its process stood still (SIGSTOP) and was ended")
                 else:
@@ -151,6 +161,13 @@ class Supervisor:
             (job.folder / CANCEL).unlink(missing_ok=True)
             if known.handle:
                 keep_launch(replace(known, handle=""))
+
+    def _again(self, job: Job, words: str) -> None:
+        """Put a job that was lost back into its place in the queue; the caller holds its lock."""
+        with (job.folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(f"{words}; submitted again, {job.retries + 1} of {MOST_RETRIES}\n")
+        set_state(job.folder, job.kind, "queued")
+        keep_launch(replace(job, handle="", retries=job.retries + 1))
 
     def _start_if_room(self, job: Job, jobs: list[Job]) -> None:
         runner = self._runner(job)
