@@ -19,6 +19,8 @@ TASKS: dict[str, str] = {
     "sae.train": "rmviz.sae.train:run",
     "effects": "rmviz.ablation.scan:run",
     "features": "rmviz.features.index:run",
+    "map": "rmviz.qdaif.job:run",
+    "map_rescore": "rmviz.qdaif.rescore:run",
     "world.data": "rmviz.world.data:run",
     "world.policy": "rmviz.world.policy:run",
     "world.organism": "rmviz.sae.organism_job:run",

@@ -2,6 +2,7 @@
 
 from rmviz.configs.data import DataConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
+from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.models import ModelConfig, RewardConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.world import OrganismConfig, WorldDataConfig, WorldPolicyConfig
@@ -13,6 +14,8 @@ KINDS: dict[str, type] = {
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,
+    "map": MapConfig,
+    "map_rescore": MapRescoreConfig,
     "world.data": WorldDataConfig,
     "world.policy": WorldPolicyConfig,
     "world.organism": OrganismConfig,

@@ -33,6 +33,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_bins": 10, "per_bin": 2, "context": 24},
         "gpu": {"num_bins": 10, "per_bin": 4, "context": 32},
     },
+    "map": {
+        "tiny": {"num_attempts": 200, "num_initial": 50, "batch_size": 25, "num_resamples": 200},
+        "laptop": {"num_attempts": 2_500, "num_initial": 250, "batch_size": 50, "num_resamples": 1_000},
+        "gpu": {"num_attempts": 25_000, "num_initial": 1_000, "batch_size": 250, "num_resamples": 2_000},
+    },
+    "map_rescore": {"tiny": {"per_cell": 3}, "laptop": {"per_cell": 20}, "gpu": {"per_cell": 200}},
     "world.data": {"tiny": {"num_pairs": 500}, "laptop": {"num_pairs": 6_000}, "gpu": {"num_pairs": 40_000}},
     "world.policy": {
         "tiny": {"num_steps": 200, "batch_size": 4, "d_model": 16, "num_blocks": 1},

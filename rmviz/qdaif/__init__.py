@@ -1,0 +1,1 @@
+"""Maps of a reward model: the best poem of every tone and genre that a quality-diversity search finds for it."""

@@ -1,0 +1,147 @@
+"""What writes the poems of a map: one small protocol, and the generators that run here."""
+
+import random
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rmviz.configs.axes import Grid
+from rmviz.errors import ModelError
+from rmviz.models.checkpoint import find_checkpoint
+from rmviz.models.load import quieten
+from rmviz.models.placement import choose_device, choose_dtype
+from rmviz.qdaif import prompts
+from rmviz.qdaif.requests import Request
+from rmviz.store.artifact import Artifact
+from rmviz.world import grammar
+
+SEED_POEM = "Frost on the window\nyesterday's footprints filling\nthe kettle listens"
+"""What fixed_seed rewrites unless another poem is given."""
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Writes poems."""
+
+    name: str
+    """What wrote them, for the record."""
+
+    def written(self, requests: Sequence[Request], *, seed: int) -> list[str]:
+        """One text per request, in order; empty where none came. Local ones give the same for the same seed."""
+        ...
+
+
+class WorldGenerator:
+    """The planted language model.
+
+    It knows one prompt per kind of poem; what a move takes over from a parent is put into its mouth: a line of each
+    parent opens the poem, and the model writes on.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, grid: Grid, **options: Any) -> None:
+        """Take a model that was trained on the world's texts; options are those of `continuations`."""
+        self.name, self.grid = "world", grid
+        self._model, self._tokenizer, self._options = model, tokenizer, options
+
+    def written(self, requests: Sequence[Request], *, seed: int) -> list[str]:
+        """Poems that the model writes."""
+        rng = random.Random(f"world {seed}")
+        openings = [self._opening(request, rng) for request in requests]
+        contexts = [f"\n\nHuman: {self._prompt(request, rng)}\n\nAssistant:" for request in requests]
+        contexts = [
+            f"{context} {opening}" if opening else context for context, opening in zip(contexts, openings, strict=True)
+        ]
+        texts = continuations(self._model, self._tokenizer, contexts, seed=seed, **self._options)
+        return [opening + text for opening, text in zip(openings, texts, strict=True)]
+
+    def _prompt(self, request: Request, rng: random.Random) -> str:
+        if not request.labels:
+            return grammar.open_prompt(rng)
+        return f"Write a {' '.join(reversed(request.labels))} for {rng.choice(grammar.PEOPLE)}."
+
+    def _opening(self, request: Request, rng: random.Random) -> str:
+        """A line of each parent, in random order; one parent gives one or two of its own."""
+        lines = [prompts.lines_of(source.text) for source in request.sources]
+        number = rng.choice((1, 2)) if len(lines) == 1 else 1
+        chosen = [line for some in lines for line in rng.sample(some, min(number, len(some)))]
+        rng.shuffle(chosen)
+        return "".join(f"{line.rstrip('.')}\n" for line in chosen)
+
+
+class TransformersGenerator:
+    """A causal language model on this machine: asked through its chat template where it has one, else by examples."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, grid: Grid, *, batch_size: int = 16,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        """Take a loaded model; options are those of `continuations`."""
+        self.name, self.grid = f"transformers {model.name_or_path}".strip(), grid
+        self._model, self._tokenizer, self._batch_size, self._options = model, tokenizer, batch_size, options
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+
+    def written(self, requests: Sequence[Request], *, seed: int) -> list[str]:
+        """Poems that the model writes."""
+        chat = bool(self._tokenizer.chat_template)
+        texts: list[str] = []
+        for start in range(0, len(requests), self._batch_size):
+            some = requests[start : start + self._batch_size]
+            contexts = [self._context(request, chat) for request in some]
+            texts += continuations(self._model, self._tokenizer, contexts, seed=seed * 4099 + start, **self._options)
+        return texts if chat else [prompts.first_example(text) for text in texts]
+
+    def _context(self, request: Request, chat: bool) -> str:
+        if not chat:
+            return prompts.examples(self.grid, request)
+        message = [{"role": "user", "content": prompts.instruction(self.grid, request)}]
+        return str(self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+
+
+@torch.no_grad()
+def continuations(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    contexts: Sequence[str],
+    *,
+    seed: int,
+    temperature: float = 1.0,
+    max_new_tokens: int = 96,
+) -> list[str]:
+    """What a causal language model writes after each context, by plain sampling; the same for the same seed."""
+    inputs = tokenizer(list(contexts), return_tensors="pt", padding=True, padding_side="left").to(model.device)
+    generator: Any = model
+    with torch.random.fork_rng():
+        torch.manual_seed(seed % 2**63)
+        ids = generator.generate(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], do_sample=True,
+            temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
+    new = ids[:, inputs["input_ids"].shape[1] :]
+    return [text.strip(" ") for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+def load_language_model(source: Artifact | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer, from a policy of the workspace, a folder or the hub.
+
+    Raises:
+        ModelError: It cannot be loaded, or brings code of its own.
+    """
+    quieten()
+    place = str(source.verify().folder / "model") if isinstance(source, Artifact) else source
+    checkpoint = find_checkpoint(place)
+    device = choose_device("auto")
+    options: Any = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder, dtype=choose_dtype("auto", device), use_safetensors=True, **options
+        )
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{place} cannot be loaded as a language model: {reason}") from error
+    placed: Any = model  # the stubs of `to` are those of a mixin
+    return placed.to(device).eval().requires_grad_(False), tokenizer

@@ -1,0 +1,96 @@
+"""`rmviz recipe map`: search the planted world's reward model beside the baselines, and hold the map against the truth."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rmviz.configs.axes import Grid, parse_grid
+from rmviz.configs.map import MapConfig
+from rmviz.qdaif.statistics import summary_of
+from rmviz.ranks import spearman
+from rmviz.store.artifact import Artifact
+from rmviz.store.tables import load_table
+from rmviz.store.workspace import Workspace
+from rmviz.world.recipe import demo_configs
+from rmviz.world.truth import TRUTH
+
+Execute = Callable[[str, Any], Artifact]
+_STEPS = ("world", "world-lm", "world-rm")
+_NAMES = ("world-rm", "world-lm")
+
+
+def map_recipe(space: Workspace, execute: Execute, num_seeds: int, num_attempts: int) -> dict[str, Any]:
+    """Build what is not there of the planted world, run the search and its baselines, and report.
+
+    Args:
+        space: Where all is kept; a second call with the same numbers finds the map that is there.
+        execute: Does a job, or finds that it is done.
+        num_seeds: Runs of each method.
+        num_attempts: Poems of each run.
+
+    Returns:
+        `coverage`, `truth_spearman` and `seconds` (of one QDAIF run), each with mean, low and high over seeds; `sonnet_p` and
+        `reflective_p`, each one-sided, adjusted for its axis; `loop_share`; `qd_score` by method; `best` by method; `map`.
+    """
+    for name, kind, config in demo_configs():
+        if name in _STEPS:
+            execute(kind, config)
+    config = MapConfig(
+        model=space.resolve(_NAMES[0], "reward_model").id, policy=space.resolve(_NAMES[1], "policy").id,
+        name="world-map", baselines=True, num_repeats=num_seeds, num_attempts=num_attempts,
+        num_initial=min(250, num_attempts),
+    )  # fmt: skip
+    return report_of(execute("map", config))
+
+
+def report_of(artifact: Artifact) -> dict[str, Any]:
+    """The figures of a map of the planted world that was searched beside its baselines."""
+    curves = load_table(artifact.path("curves.parquet"))
+    last = curves.groupby("run").tail(1)
+    means = load_table(artifact.path("means.parquet"))
+    expected = load_table(artifact.path("run_cells.parquet"))
+    grid = parse_grid(artifact.config["rows"], artifact.config["columns"])
+    truth = true_bests(grid)
+    ranks = [
+        spearman(truth, some.sort_values("cell")["expected_best"].to_numpy(float))
+        for _, some in expected.groupby("run")
+    ]
+    own = last[last["run"].isin(expected["run"])]
+    times = artifact.read_json("map.json")["seconds"]
+    summary = summary_of({
+        "coverage": own["coverage"].to_numpy(float),
+        "truth_spearman": np.array([np.nan if rank is None else rank for rank in ranks]),
+        "seconds": np.array([times[int(run)] for run in own["run"]]),
+    })  # fmt: skip
+    return {
+        **summary,
+        "sonnet_p": _p(means, "sonnet"),
+        "reflective_p": _p(means, "reflective"),
+        "lowest": [
+            str(some.sort_values("mean")["label"].to_numpy()[0]) for _, some in means.groupby("side", sort=False)
+        ],
+        "loop_share": artifact.metrics["loop_share"],
+        "qd_score": _by_method(last, "qd_score"),
+        "best": _by_method(last, "best"),
+        "num_attempts": artifact.config["num_attempts"],
+        "num_seeds": artifact.config["num_repeats"],
+        "map": artifact.id,
+    }
+
+
+def true_bests(grid: Grid) -> np.ndarray:
+    """What the best poem of each cell is worth in truth: its tone, its genre, and the two best topics (in every cell)."""
+    topics = sum(sorted(TRUTH.topics.values())[-2:])
+    weights = {**TRUTH.tones, **TRUTH.genres}
+    return np.array([sum(weights[label] for label in grid.labels(cell)) + topics for cell in range(grid.num_cells)])
+
+
+def _p(means: pd.DataFrame, label: str) -> float:
+    return float(means.loc[means["label"] == label, "p_adjusted"].to_numpy()[0])
+
+
+def _by_method(last: pd.DataFrame, measure: str) -> dict[str, dict[str, float | int | None]]:
+    groups = last.groupby("method", sort=False)[measure]
+    return summary_of({str(method): values.to_numpy(float) for method, values in groups})
