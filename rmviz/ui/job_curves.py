@@ -61,9 +61,10 @@ def _tail(job: Job) -> str:
 
 
 def first_metrics(table: pd.DataFrame) -> list[str]:
-    """The metrics that are shown until others are chosen: the first two that make a curve."""
+    """The metrics that are shown until others are chosen: the first two that make a curve over steps."""
     names = [name for name in metric_names(table) if name != "rate"]
-    return ([name for name in names if table[name].count() > 1] or names or ["rate"])[:2]
+    curves = [name for name in names if table.loc[table[name].notna(), "step"].nunique() > 1]
+    return (curves or names or ["rate"])[:2]
 
 
 def _controls(
