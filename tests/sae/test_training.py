@@ -127,7 +127,7 @@ def test_interrupted_training_goes_on_to_the_same_bits(workspace, tmp_path, arch
 def test_a_signal_is_answered_after_the_step(workspace):
     def listener(kind, step, total, rate, metrics):
         if step == 640:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
         run_job("sae.train", SETTINGS, workspace, run, listener)
