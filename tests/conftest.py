@@ -4,7 +4,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests measure what a person would wait for, and the backend's start servers: nothing may run beside them."""
+    """Browser tests measure what a person would wait for: nothing may run beside them."""
     for item in items:
-        if item.get_closest_marker("browser") or "backend" in item.path.parts:
+        if item.get_closest_marker("browser"):
             item.add_marker("alone")

@@ -40,7 +40,9 @@ class Method:
         if rm.hookpoints.index(hookpoint) == rm.num_blocks - 1 and self.reach != "full":
             return f"{self.reach}: after {hookpoint}, the last block, only the head is left"
         if self.reach == "full":
-            return f"full: all blocks of {rm.family} run again, because its later blocks do not run alone"
+            return (
+                f"full: all blocks of {rm.family} run again, because no shorter way gave its rewards on the first texts"
+            )
         last = ", the last block at the read position only" if self.read_only else ""
         if self.patched:
             last += f", {' and '.join(self.patched)} of the first of them at changed positions only"

@@ -1,4 +1,4 @@
-"""The engine's check of itself: its ways of rerunning, compared with a full pass on the first texts."""
+"""The engine's check of itself: its ways of rerunning, compared with a full pass on long texts made of the first ones."""
 
 import logging
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from rmviz.sae.model import SparseAutoencoder
 _log = logging.getLogger(__name__)
 FULL = Method("full")
 _NUM_TEXTS = 3
+_NUM_TOKENS = 64
+"""A text is repeated up to this length: on one token every module seems to read each position alone."""
 
 
 def candidates(rm: RewardModel, hookpoint: str) -> list[Method]:
@@ -31,27 +33,29 @@ def candidates(rm: RewardModel, hookpoint: str) -> list[Method]:
 def choose(
     rm: RewardModel, sae: SparseAutoencoder, methods: Sequence[Method], texts: Sequence[Encoded], *, max_tokens: int
 ) -> Rerun:
-    """The first method that agrees with a full pass on changed residuals of a few texts.
+    """The first method that agrees with a full pass on changed residuals of a few long texts.
 
     The changes are large (half the residual's length, along decoder rows, at three positions): a method that is wrong in
-    any way shows it.
+    any way shows it. A full pass itself, where the texts give no finite rewards or the rewards do not react.
     """
-    some = sorted(texts, key=lambda one: len(one.ids))[-_NUM_TEXTS:]
     full = Rerun(rm, sae.hookpoint, FULL, max_tokens=max_tokens)
-    decoder = sae.W_dec.to(rm.device, rm.dtype)
+    some = [_repeated(one, _check_length(rm)) for one in sorted(texts, key=lambda one: len(one.ids))[-_NUM_TEXTS:]]
     with torch.inference_mode():
+        finite = full.clean(some).rewards.isfinite().tolist()
+        some = [one for one, good in zip(some, finite, strict=True) if good]
+        if not some:
+            _log.warning("the first texts give rewards that are no numbers; every row takes a full pass")
+            return full
         clean = full.clean(some)
-    rewards = clean.rewards
+    rewards, decoder = clean.rewards, sae.W_dec.to(rm.device, rm.dtype)
     edits = _large_edits(sae, clean, some)
     edits = edits.only(full.reaches(clean, edits.text[edits.row], edits.position))
     wanted = full.rewards(clean, edits, decoder.to(clean.residual.device))
     size = float(np.abs(wanted - rewards.cpu().numpy()[edits.text]).max(initial=0.0))
     tolerance = (1e-3 if rm.dtype == torch.float32 else 0.1) * size + 1e-6
     if not (np.isfinite(wanted).all() and size > 0):
-        _log.warning(
-            "the first texts give rewards that are no numbers or do not react; the exact method stays unchecked"
-        )
-        return Rerun(rm, sae.hookpoint, methods[0], max_tokens=max_tokens)
+        _log.warning("rewards of the first texts do not react to changes; every row takes a full pass")
+        return full
     for method in [*_patched(rm, sae, methods[0], some, max_tokens), *methods]:
         rerun = Rerun(rm, sae.hookpoint, method, max_tokens=max_tokens)
         try:
@@ -91,6 +95,22 @@ def _patched(
     with torch.inference_mode():
         names = rerun.position_wise(rerun.clean(pair), position)
     return [replace(method, patched=names)] if names else []
+
+
+def _check_length(rm: RewardModel) -> int:
+    """Tokens that show all that position can do: more than a sliding window holds, where the model has one."""
+    window = getattr(getattr(rm.model, "config", None), "sliding_window", None) or 0
+    return min(rm.max_length, max(_NUM_TOKENS, window + _NUM_TOKENS))
+
+
+def _repeated(one: Encoded, length: int) -> Encoded:
+    """A text as it is if it has this many tokens, else its tokens over and over up to there."""
+    times = -(-length // len(one.ids))
+    if times <= 1:
+        return one
+    types = one.token_types and (one.token_types * times)[:length]
+    features = (one.feature_positions * times)[:length]
+    return replace(one, ids=(one.ids * times)[:length], token_types=types, feature_positions=features)
 
 
 def _large_edits(sae: SparseAutoencoder, clean: Clean, texts: Sequence[Encoded]) -> Edits:

@@ -40,6 +40,30 @@ def test_equals_the_naive_hook(family, texts, name, hookpoint, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_short_first_text_decides_nothing(family, texts, name):
+    """One token alone cannot show which modules mix positions; what it settles must hold for longer texts."""
+    rm = family(name)
+    sae = tiny_sae(rm, "layers.0")
+    wanted, _ = EffectEngine(rm, sae).scan(texts)
+    for short in ([9], [9, 4], [9, 4, 7]):
+        engine = EffectEngine(rm, sae)
+        engine.scan([encoded_text(short, "short")])
+        rows, _ = engine.scan(texts)
+        np.testing.assert_allclose(rows.effect, wanted.effect, atol=1e-5)
+
+
+def test_a_broken_first_text_leaves_the_full_pass(texts, caplog):
+    rm = tiny_model("gpt_neox")
+    sae = tiny_sae(rm)
+    wanted, _ = EffectEngine(rm, sae).scan(texts)
+    rm.model.get_input_embeddings().weight.data[3] = float("nan")
+    engine = EffectEngine(rm, sae)
+    assert not len(engine.scan([encoded_text([9, 3, 9], "broken")])[0])
+    assert engine.method.startswith("full") and "full pass" in caplog.text
+    np.testing.assert_allclose(engine.scan(texts)[0].effect, wanted.effect, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def neox():
     rm = tiny_model("gpt_neox")
