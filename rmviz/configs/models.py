@@ -61,6 +61,9 @@ class RewardConfig:
     batch_size: int = 32
     """Pairs per step."""
 
+    num_processes: int = 1
+    """Processes that share each step's pairs: one per GPU (or CPU processes), on one machine."""
+
     learning_rate: float = 5e-5
     """Peak learning rate of AdamW."""
 
@@ -74,6 +77,10 @@ class RewardConfig:
     """Seed of the head, the order of pairs and dropout."""
 
     def __post_init__(self) -> None:
-        at_least(self, max_length=8, num_pairs=0, batch_size=1, num_checkpoints=1, center_rewards=0)
+        at_least(self, max_length=8, num_pairs=0, batch_size=1, num_processes=1, num_checkpoints=1, center_rewards=0)
+        require(
+            self.batch_size % self.num_processes == 0,
+            f"batch_size must be a multiple of num_processes, got {self.batch_size} and {self.num_processes}",
+        )
         require(self.num_epochs > 0, f"num_epochs must be above 0, got {self.num_epochs}")
         require(self.learning_rate > 0, f"learning_rate must be above 0, got {self.learning_rate}")

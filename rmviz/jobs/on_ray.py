@@ -51,7 +51,7 @@ class RayRunner:
         head.check()
         threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
         needs = needs_of(job.kind)
-        gpus = 1.0 if needs.model and head.gpus() else 0.0
+        gpus = float(job.num_processes) if needs.model and head.gpus() else 0.0
         environment = {name: value for name, value in os.environ.items() if name.startswith("RMVIZ_")} | {
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT),
             "OMP_NUM_THREADS": str(threads),
@@ -64,7 +64,7 @@ class RayRunner:
             submission_id,
             f"exec {shlex.join(worker_command(self.root, job.key))} >> {shlex.quote(str(job.folder / LOG))} 2>&1",
             runtime_env={"env_vars": environment},
-            entrypoint_num_cpus=0 if needs.sharded else threads,
+            entrypoint_num_cpus=0 if needs.sharded else threads * job.num_processes,
             entrypoint_num_gpus=0 if needs.sharded else gpus,
             metadata={"rmviz_job": job.key},
         )

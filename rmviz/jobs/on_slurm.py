@@ -204,5 +204,7 @@ def _options(job: Job) -> dict[str, Any]:
         raise ConfigError(f'{OPTIONS} must be a JSON object such as {{"slurm_partition": "gpu"}}, got {given[:200]!r}')
     if not needs_of(job.kind).model:
         chosen.pop("gpus_per_node", None)
-    threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
+    elif job.num_processes > 1 and "gpus_per_node" in chosen:
+        chosen["gpus_per_node"] = job.num_processes
+    threads = int(os.environ.get("OMP_NUM_THREADS") or 1) * job.num_processes
     return {"timeout_min": _DAY, "cpus_per_task": threads, "name": job.key, "stderr_to_stdout": True} | chosen

@@ -77,6 +77,11 @@ class Job:
         return str(self.config.get("name") or self.config.get("source") or "")
 
     @property
+    def num_processes(self) -> int:
+        """Processes that share its work, each with a GPU of its own where there are GPUs."""
+        return int(self.config.get("num_processes", 1))
+
+    @property
     def active(self) -> bool:
         """Whether it waits or runs."""
         return self.state in ("queued", "running")

@@ -89,10 +89,19 @@ class LocalRunner:
         return ""
 
     def start(self, job: Job) -> None:
-        """Start the worker in a session of its own; what it says goes to its log."""
+        """Start the worker in a session of its own; what it says goes to its log.
+
+        Raises:
+            ConfigError: It wants more GPUs than there are.
+        """
         environment = dict(os.environ)
-        if gpu_names() and job.slot >= 0:
-            environment["CUDA_VISIBLE_DEVICES"] = str(job.slot % len(gpu_names()))
+        if (num_gpus := len(gpu_names())) and job.slot >= 0:
+            if job.num_processes > num_gpus:
+                raise ConfigError(
+                    f"num_processes is {job.num_processes}, and this machine has {num_gpus} GPUs; lower it"
+                )
+            gpus = [(job.slot + i) % num_gpus for i in range(job.num_processes)]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         with (job.folder / LOG).open("ab") as log:
             self._children[job.key] = subprocess.Popen(
                 worker_command(self.root, job.key), stdin=subprocess.DEVNULL, stdout=log, stderr=log,

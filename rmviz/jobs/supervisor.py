@@ -15,7 +15,7 @@ from rmviz.errors import RmvizError
 from rmviz.jobs.locks import is_held, locked
 from rmviz.jobs.records import CANCEL, DIED, LOG, Job, keep_launch, list_jobs, queue_of, read_job, set_state
 from rmviz.jobs.runners import Runner, runner_of
-from rmviz.jobs.settings import QueueSettings, read_settings
+from rmviz.jobs.settings import QueueSettings, gpu_names, read_settings
 from rmviz.store.workspace import Workspace, writing
 
 FOLDER = "jobs/.supervisor"
@@ -99,9 +99,10 @@ class Supervisor:
             elif not job.active:
                 self._bury(job)
         jobs = _own_jobs(self.workspace)
+        room = True  # where the first has none, a later one that needs less does not overtake it
         for job in queue_of(jobs):
-            if job.key not in self._starting and not job.handle:
-                self._start_if_room(job, jobs)
+            if job.key not in self._starting and not job.handle and (room or job.runner != "local"):
+                room = self._start_if_room(job, jobs) and room
         return any(job.active for job in jobs) or bool(self._starting or self._asked)
 
     def _last_words(self, job: Job) -> str:
@@ -169,19 +170,16 @@ class Supervisor:
         set_state(job.folder, job.kind, "queued")
         keep_launch(replace(job, handle="", retries=job.retries + 1))
 
-    def _start_if_room(self, job: Job, jobs: list[Job]) -> None:
+    def _start_if_room(self, job: Job, jobs: list[Job]) -> bool:
+        """Whether there was room; what could not be started has failed."""
         runner = self._runner(job)
-        slot = -1
-        if job.runner == "local":
-            busy = [one for one in jobs if one.state == "running" and one.runner == "local"]
-            busy += [one for key, one in self._starting.items() if key not in {b.key for b in busy}]
-            if len(busy) >= self.settings.num_slots:
-                return
-            slot = min(set(range(self.settings.num_slots)) - {one.slot for one in busy}, default=0)
+        slot = self._free_slot(job, jobs) if job.runner == "local" else -1
+        if slot is None:
+            return False
         job = replace(job, slot=slot, handle=runner.new_handle(job))
         with locked(job.folder) as alone:
             if not alone or read_job(job.folder, progress=False).state != "queued":
-                return
+                return True
             keep_launch(job)
         try:
             runner.start(job)
@@ -189,13 +187,31 @@ class Supervisor:
             with locked(job.folder):
                 set_state(job.folder, job.kind, "failed", error=str(error))
                 keep_launch(replace(job, handle=""))
-            return
+            return True
         self._starting[job.key] = job
+        return True
+
+    def _free_slot(self, job: Job, jobs: list[Job]) -> int | None:
+        """The first of the places side by side that a job takes on this machine; None while there are none."""
+        num_slots = self.settings.num_slots
+        busy = {one.key: one for one in [*jobs, *self._starting.values()] if one.runner == "local"}
+        busy = {key: one for key, one in busy.items() if one.state == "running" or key in self._starting}
+        taken = {slot for one in busy.values() for slot in range(one.slot, one.slot + _width(one, num_slots))}
+        width = _width(job, num_slots)
+        if sum(_width(one, num_slots) for one in busy.values()) + width > num_slots:
+            return None
+        fits = (slot for slot in range(num_slots - width + 1) if taken.isdisjoint(range(slot, slot + width)))
+        return next(fits, None)
 
     def _runner(self, job: Job) -> Runner:
         if job.runner not in self._runners:
             self._runners[job.runner] = runner_of(job.runner, self.workspace.root)
         return self._runners[job.runner]
+
+
+def _width(job: Job, num_slots: int) -> int:
+    """Places of this machine that a job takes: one per GPU that it asks for."""
+    return min(job.num_processes if gpu_names() else 1, num_slots)
 
 
 def main() -> None:

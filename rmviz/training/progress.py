@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from rmviz.errors import ModelError
 from rmviz.jobs.progress import CheckpointClock
 from rmviz.store.artifact import file_table, write_json
+from rmviz.training.distributed import agreed, wait_for_all
 from rmviz.training.figures import even_steps
 from rmviz.types import Report
 
@@ -50,10 +51,12 @@ class Progress(TrainerCallback):
             self._tell(state, {})
         if state.global_step in even_steps(state.max_steps, self.num_checkpoints)[:-1]:
             self.keep(state.global_step)
-        if self.stop.is_set():
-            control.should_save = control.should_training_stop = True
-        elif state.global_step < state.max_steps and self._clock.due():
-            control.should_save = True
+        due = state.global_step < state.max_steps and self._clock.due()
+        stop, due = agreed([self.stop.is_set(), due], args.device)
+        control.should_save = control.should_save or stop or due
+        if stop:
+            self.stop.set()
+            control.should_training_stop = True
 
     def on_log(
         self,
@@ -76,12 +79,14 @@ class Progress(TrainerCallback):
             )
         if "loss" in logs:  # the closing log of a run has none
             self._tell(state, {name: float(logs[name]) for name in _SHOWN if name in logs})
-            if self.stop.is_set():
+            if self.stop.is_set() and args.world_size == 1:
                 control.should_save = control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Mark the checkpoint as complete: the trainer writes its files one after another."""
-        mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        wait_for_all()  # each rank writes its own state of the random numbers
+        if state.is_world_process_zero:
+            mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
     def _tell(self, state: TrainerState, figures: dict[str, float]) -> None:
         self._last_report = time.monotonic()

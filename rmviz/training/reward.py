@@ -3,7 +3,8 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rmviz.models.register import keep_reward_model
 from rmviz.models.reward_model import RewardModel
 from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace
+from rmviz.training.distributed import ranks
 from rmviz.training.figures import CHANCE, length_baseline, pair_accuracy
 from rmviz.training.pairs import PairCollator, encoded_sides, token_dataset
 from rmviz.training.progress import Progress, last_checkpoint
@@ -31,6 +33,9 @@ from rmviz.types import Pair, Report
 _log = logging.getLogger(__name__)
 MOST_HELDOUT = 2000
 """Held-out pairs measured at most, drawn with the seed."""
+
+_PATIENCE = 7200
+"""Seconds that ranks wait for one another: rank 0 measures and writes while the others stand."""
 
 _WARMUP = 0.05
 """Share of steps in which the learning rate rises."""
@@ -49,17 +54,8 @@ def run(config: RewardConfig, workspace: Workspace, report: Report) -> Artifact:
         ModelError: The base cannot be loaded, or training diverged.
     """
     dataset = workspace.resolve(config.dataset, "dataset")
-    pairs = dataset_pairs(dataset, "train", config.num_pairs, config.seed)
-    _require_enough(dataset, len(pairs), "")
     base = _base_artifact(config, workspace)
-    rm = load_base(base or config.base, seed=config.seed, format=config.format, max_length=config.max_length)
-    _give_pad_token(rm)
-    tokens, num_same = token_dataset(
-        rm, pairs, lambda done: report(0, _num_steps(config, done), {"pairs_read": float(done)})
-    )
-    _require_enough(
-        dataset, len(tokens), f": {num_same} are the same on both sides in their last {rm.max_length} tokens"
-    )
+    rm, tokens, num_same = _prepared(config, dataset, base, report)
     heldout = _Heldout(rm, dataset_pairs(dataset, "heldout", MOST_HELDOUT, config.seed), report.folder)
 
     name = config.name or f"{rm.name}-{dataset.name}"
@@ -74,11 +70,48 @@ def run(config: RewardConfig, workspace: Workspace, report: Report) -> Artifact:
             metrics=fixed | {"steps": step} | heldout.figures(),
         )  # fmt: skip
 
-    num_steps = _train(rm, config, tokens, report, keep)
+    with ranks(config.num_processes, "train.reward", config, workspace.root, report.folder, f"{__name__}:follow"):
+        num_steps = _train(rm, config, tokens, report, keep)
     artifact = keep(num_steps, last=True)
     measured = artifact.metrics["accuracy"]
     report(num_steps, num_steps, {} if measured is None else {"heldout_accuracy": measured})
     return artifact
+
+
+def follow(config: RewardConfig, workspace: Workspace, folder: Path) -> None:
+    """Train as one of several processes; rank 0 tells and keeps what comes of it."""
+    dataset = workspace.resolve(config.dataset, "dataset")
+    report = _Silent(folder)
+    rm, tokens, _ = _prepared(config, dataset, _base_artifact(config, workspace), report)
+    _train(rm, config, tokens, report, lambda step: None)
+
+
+@dataclass(frozen=True)
+class _Silent:
+    """A report that tells nobody."""
+
+    folder: Path
+    key: str = ""
+
+    def __call__(self, step: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
+        pass
+
+
+def _prepared(
+    config: RewardConfig, dataset: Artifact, base: Artifact | None, report: Report
+) -> tuple[RewardModel, Dataset, int]:
+    """The model to train, its pairs as tokens, and how many pairs were left out as the same on both sides."""
+    pairs = dataset_pairs(dataset, "train", config.num_pairs, config.seed)
+    _require_enough(dataset, len(pairs), "")
+    rm = load_base(base or config.base, seed=config.seed, format=config.format, max_length=config.max_length)
+    _give_pad_token(rm)
+    tokens, num_same = token_dataset(
+        rm, pairs, lambda done: report(0, _num_steps(config, done), {"pairs_read": float(done)})
+    )
+    _require_enough(
+        dataset, len(tokens), f": {num_same} are the same on both sides in their last {rm.max_length} tokens"
+    )
+    return rm, tokens, num_same
 
 
 def _train(rm: RewardModel, config: RewardConfig, tokens: Dataset, report: Report, keep: Callable[[int], Any]) -> int:
@@ -108,7 +141,8 @@ def _arguments(rm: RewardModel, config: RewardConfig, folder: Path, num_pairs: i
     arguments = RewardArguments(
         output_dir=str(folder),
         num_train_epochs=config.num_epochs,
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=config.batch_size // config.num_processes,
+        ddp_timeout=_PATIENCE,
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=math.ceil(_WARMUP * num_steps),

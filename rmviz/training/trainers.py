@@ -32,7 +32,9 @@ class RewardTrainer(_RewardTrainer):
         safetensors.torch.save_model(self.model, str(folder / _WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        safetensors.torch.load_model(self.model, Path(resume_from_checkpoint) / _WEIGHTS, device=str(self.args.device))
+        device = self.args.device
+        place = "cpu" if device.type == "cpu" else str(device)  # safetensors does not know cpu:0
+        safetensors.torch.load_model(self.model, Path(resume_from_checkpoint) / _WEIGHTS, device=place)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Leave no model card in checkpoints."""

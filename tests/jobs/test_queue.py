@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,9 +19,10 @@ from rmviz.configs.world import WorldDataConfig
 from rmviz.errors import ConfigError, NotFoundError
 from rmviz.jobs import queue
 from rmviz.jobs.locks import is_held, locked
-from rmviz.jobs.records import CONFIG, LOG, METRICS, STATE, find_job, list_jobs, queue_of, read_job, tail
+from rmviz.jobs.records import CONFIG, LOG, METRICS, STATE, Job, find_job, list_jobs, queue_of, read_job, tail
+from rmviz.jobs.runners import LocalRunner
 from rmviz.jobs.settings import QueueSettings, write_settings
-from rmviz.jobs.supervisor import FOLDER
+from rmviz.jobs.supervisor import FOLDER, Supervisor
 from rmviz.store.workspace import Workspace
 
 pytestmark = pytest.mark.alone
@@ -295,3 +297,40 @@ def test_readers_never_keep_a_launch_from_its_lock(workspace):
         stop.set()
         for reader in readers:
             reader.join()
+
+
+def test_a_job_of_several_gpus_takes_as_many_places_and_is_not_overtaken(tmp_path, monkeypatch):
+    monkeypatch.setattr("rmviz.jobs.supervisor.gpu_names", lambda: ("a", "b", "c", "d"))
+    supervisor = Supervisor(Workspace(tmp_path))
+    supervisor.settings = QueueSettings(slots=4)
+
+    def job(key: str, wanted: int, state: str = "queued", slot: int = -1) -> Job:
+        return Job(
+            key=key, kind="train.reward", state=state, folder=tmp_path, slot=slot, config={"num_processes": wanted}
+        )
+
+    running = [job("x", 2, "running", 1)]
+    assert supervisor._free_slot(job("one", 1), running) == 0
+    assert supervisor._free_slot(job("two", 2), running) is None  # 0 and 3 are free, and not side by side
+    assert supervisor._free_slot(job("two", 2), [job("x", 2, "running", 0)]) == 2
+    assert supervisor._free_slot(job("all", 9), []) == 0 and supervisor._free_slot(job("all", 9), running) is None
+    started = []
+    monkeypatch.setattr(supervisor, "_start_if_room", lambda job, jobs: started.append(job.key) or job.key != "two")
+    waiting = [replace(job(key, 1), order=i) for i, key in enumerate(("one", "two", "three"))]
+    monkeypatch.setattr("rmviz.jobs.supervisor._own_jobs", lambda workspace: waiting)
+    supervisor.tick()
+    assert started == ["one", "two"]
+
+
+def test_each_process_gets_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("rmviz.jobs.runners.gpu_names", lambda: ("a", "b"))
+    monkeypatch.setattr(
+        "rmviz.jobs.runners.worker_command", lambda root, key: ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
+    )
+    runner = LocalRunner(tmp_path)
+    wanted = Job(key="x", kind="train.reward", state="queued", folder=tmp_path, slot=0, config={"num_processes": 2})
+    runner.start(wanted)
+    wait_until(lambda: runner.ended(wanted) is not None)
+    assert (tmp_path / LOG).read_text() == "0,1\n"
+    with pytest.raises(ConfigError, match="num_processes is 3, and this machine has 2 GPUs"):
+        runner.start(replace(wanted, config={"num_processes": 3}))
