@@ -5,11 +5,11 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rmviz import cli_jobs, cli_map
+from rmviz import cli_bench, cli_jobs, cli_map
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
 from rmviz.cli_open import LOOPBACK, open_app
 from rmviz.cli_world import build_demo
@@ -31,11 +31,11 @@ _groups = {
         "model": "Reward models that exist already.",
         "train": "Make models.",
         "sae": "Sparse autoencoders.",
-        "bench": "Benchmarks: ratios measured side by side in one run.",
     }.items()
 }
 for _name, _group in _groups.items():
     app.add_typer(_group, name=_name)
+app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_jobs.app, name="jobs")
 cli_map.add_to(app)
 
@@ -183,36 +183,6 @@ def calibrate(workspace: WorkspaceOption = None, as_json: JsonOption = False) ->
     show(result, as_json, lambda: [f"{name:<24} {value}" for name, value in result.items() if name != "topics"])
 
 
-@_groups["bench"].command("effects")
-def bench_effects(
-    model: Annotated[str, typer.Option(help="Reward model of your own (with --sae and --texts).")] = "",
-    sae: Annotated[str, typer.Option(help="SAE of your own.")] = "",
-    texts: Annotated[str, typer.Option(help="Dataset of your own.")] = "",
-    features: Annotated[int, typer.Option(help="Features to ablate.")] = 64,
-    rounds: Annotated[int, typer.Option(help="Interleaved rounds; medians are reported.")] = 3,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The naive hook and the engine side by side on the same model, SAE and texts."""
-    from rmviz.bench.effects import run_bench
-
-    space = opened(workspace)
-    result = run_bench(space, model=model, sae=sae, texts=texts, num_features=features, num_rounds=rounds)
-    show(result, as_json, lambda: [_case_line(case) for case in result["cases"]])
-
-
-@_groups["bench"].command("sae")
-def bench_sae(
-    rounds: Annotated[int, typer.Option(help="Interleaved rounds; medians are reported.")] = 5,
-    as_json: JsonOption = False,
-) -> None:
-    """SAE training: ours, SAELens, and what else is installed, on the same activations."""
-    from rmviz.bench.sae import run_bench
-
-    result = run_bench(num_rounds=rounds)
-    show(result, as_json, lambda: [_case_line(case) for case in result["cases"]])
-
-
 @app.command()
 def reindex(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Make the catalogue again from the files."""
@@ -255,12 +225,6 @@ def doctor(
 
 def _when(created: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(created))
-
-
-def _case_line(case: dict[str, Any]) -> str:
-    return "  ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in case.items()
-    )
 
 
 def main() -> None:

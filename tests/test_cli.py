@@ -11,6 +11,7 @@ from rmviz.store.workspace import Workspace
 
 COMMANDS = [[], ["data", "add"], ["model", "add"], ["train", "reward"], ["sae", "train"], ["sae", "add"], ["effects"]]
 COMMANDS += [["features"], ["list"], ["show"], ["export"], ["calibrate"], ["bench", "effects"], ["bench", "sae"]]
+COMMANDS += [["bench", "memory"], ["bench", "pages"]]
 COMMANDS += [["demo"], ["app"], ["backend"], ["reindex"]]
 
 

@@ -1,14 +1,12 @@
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from rmviz.bench.pages import run_bench
 from rmviz.features import read
-from rmviz.features.pages import fitted, write_pages
-from rmviz.store.workspace import Workspace
 
 TABLE = pd.DataFrame(
     {
@@ -39,61 +37,10 @@ def test_search_in_words_and_numbers(query, found):
     assert read.ranked(TABLE, query=query)["feature"].tolist() == found
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """16,384 features with pages as full as the default settings make them."""
-    rng = np.random.default_rng(0)
-    tokens = [f" {w}" for w in rng.choice(["politics", "rain", "the", "garden", "quietly", "\n"], 20_000)]
-
-    def page(feature: int) -> str:
-        starts = rng.integers(0, 19_000, 20).tolist()
-        acts = np.where(rng.random((20, 49)) < 0.1, rng.exponential(2, (20, 49)).round(2), 0).tolist()
-        examples = [
-            {
-                "bin": i // 2,
-                "activation": 2.5,
-                "effect": 0.12,
-                "tokens": tokens[s : s + 49],
-                "acts": acts[i],
-                "start": 3,
-                "num_tokens": 90,
-                "text_id": f"pair-{s}/chosen",
-                "pair_id": f"pair-{s}",
-                "side": "chosen",
-                "reward": 1.2345,
-                "num_cut": 0,
-            }
-            for i, s in enumerate(starts)
-        ]
-        histogram = {"edges": [i / 7 for i in range(31)], "counts": list(range(30))}
-        tokens_of = [{"token": "politics", "count": 10, "mean_activation": 1.5, "share": 0.2}] * 20
-        near = [{"feature": i, "cosine": 0.5} for i in range(10)]
-        return fitted(
-            {
-                "feature": feature,
-                "examples": examples,
-                "histogram": histogram,
-                "effect_histogram": histogram,
-                "tokens": tokens_of,
-                "neighbours": {"decoder": near, "cofiring": near},
-            }
-        )
-
-    made = [page(feature) for feature in range(64)]
-    with Workspace(tmp_path_factory.mktemp("large")).create("features", name="large") as draft:
-        pages = ((3 * i, made[i % 64]) for i in range(16_384))
-        assert list(write_pages(draft.folder / "pages.parquet", pages))[-1] == 16_384
-    return draft.kept
-
-
-def test_a_page_of_16384_is_fetched_quickly(large):
-    read.feature_page(large, 0)  # the first one checks the file's hash
-    seconds = []
-    for feature in np.random.default_rng(1).choice(16_384, 200) * 3:
-        start = time.perf_counter()
-        read.feature_page(large, int(feature))
-        seconds.append(time.perf_counter() - start)
-    assert np.percentile(seconds, 95) < 0.1, f"median {np.median(seconds):.4f} s"
+def test_a_page_of_16384_is_fetched_quickly():
+    found = run_bench(num_reads=200)
+    assert found["num_features"] == 16_384 and found["largest_bytes"] <= 30_000
+    assert 0 < found["seconds_median"] <= found["seconds_p95"] < 0.1
 
 
 def test_reading_and_plotting_load_no_torch():
