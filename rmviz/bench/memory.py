@@ -14,8 +14,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPTNeoXConfig, GPTNeoXForSequenceClassification, PreTrainedTokenizerFast
 
+from rmviz.ablation.scan import run
 from rmviz.configs.effects import EffectsConfig
 from rmviz.data.keep import keep_dataset
+from rmviz.jobs.run import run_job
 from rmviz.models.load import from_artifact
 from rmviz.models.register import keep_reward_model
 from rmviz.models.reward_model import RewardModel
@@ -23,7 +25,6 @@ from rmviz.sae.files import save_sae
 from rmviz.sae.model import SparseAutoencoder
 from rmviz.store.workspace import Workspace
 from rmviz.types import Text
-from rmviz.worker import execute
 
 _VOCAB, _WIDTH, _LENGTH, _D_SAE, _K = 200, 32, 16, 64, 2
 
@@ -83,7 +84,7 @@ def main() -> None:
     root, dataset = sys.argv[1:]
     start = time.monotonic()
     config = EffectsConfig(sae="bench-sae", dataset=dataset, split="all", num_pairs=0)
-    metrics = execute("effects", config, Workspace(root)).metrics
+    metrics = run_job("effects", config, Workspace(root), run).metrics
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     print(json.dumps({"num_rows": metrics["num_rows"], "peak_bytes": peak, "seconds": time.monotonic() - start}))
