@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
@@ -25,11 +25,11 @@ class Estimate:
     p: Float[np.ndarray, " feature"]
 
 
-def bootstrap_weights(num_units: int, num_resamples: int, seed: int) -> Float[np.ndarray, "resample unit"]:
+def bootstrap_weights(num_units: int, num_resamples: int, seed: int) -> UInt8[np.ndarray, "resample unit"]:
     """How often each unit (a pair, or a text without one) is drawn in each resample; rows sum to `num_units`."""
     generator = np.random.default_rng(seed)
     equal = np.full(num_units, 1 / num_units)
-    weights = np.empty((num_resamples, num_units), np.float32)
+    weights = np.empty((num_resamples, num_units), np.uint8)  # 255 draws of one unit among many do not happen
     for start in range(0, num_resamples, _BLOCK):
         block = weights[start : start + _BLOCK]
         block[:] = generator.multinomial(num_units, equal, size=len(block))
@@ -37,7 +37,7 @@ def bootstrap_weights(num_units: int, num_resamples: int, seed: int) -> Float[np
 
 
 def ratio_estimate(
-    sums: csr_array, counts: csr_array | Float[np.ndarray, " unit"], weights: Float[np.ndarray, "resample unit"]
+    sums: csr_array, counts: csr_array | Float[np.ndarray, " unit"], weights: UInt8[np.ndarray, "resample unit"]
 ) -> Estimate:
     """Σ sums / Σ counts per feature, where a unit is drawn with all that is in it.
 
@@ -58,7 +58,8 @@ def ratio_estimate(
     size = np.full(len(total), counts.sum()) if shared else np.asarray(counts.sum(axis=0), float).ravel()
     mean = _divided(total, size)
     drawn_sums = _drawn(weights, sums)
-    drawn_counts = (weights @ counts)[:, None] if shared else _drawn(weights, counts)
+    drawn_counts = _drawn(weights, counts)
+    drawn_counts = drawn_counts[:, None] if shared else drawn_counts
     low, high = _percentiles(_divided(drawn_sums, np.broadcast_to(drawn_counts, drawn_sums.shape)))
     return Estimate(mean, low, high, _p_values(sums, counts, mean, size))
 
@@ -98,9 +99,10 @@ def q_values(p: Float[np.ndarray, " feature"]) -> Float[np.ndarray, " feature"]:
     return adjusted
 
 
-def _drawn(weights: np.ndarray, table: csr_array) -> np.ndarray:
-    """Column sums of a (unit, feature) table in each resample, (resample, feature)."""
-    return np.concatenate([weights[start : start + _BLOCK] @ table for start in range(0, len(weights), _BLOCK)])
+def _drawn(weights: np.ndarray, table: csr_array | np.ndarray) -> np.ndarray:
+    """Sums over units in each resample: (resample, feature) of a (unit, feature) table, (resample,) of one value per unit."""
+    blocks = (weights[start : start + _BLOCK].astype(np.float32) for start in range(0, len(weights), _BLOCK))
+    return np.concatenate([block @ table for block in blocks])
 
 
 def _percentiles(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
