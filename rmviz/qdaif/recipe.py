@@ -1,5 +1,6 @@
 """`rmviz recipe map`: search the planted world's reward model beside the baselines, and hold the map against the truth."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +9,14 @@ import pandas as pd
 
 from rmviz.configs.axes import Grid, parse_grid
 from rmviz.configs.map import MapConfig
-from rmviz.qdaif.statistics import summary_of
+from rmviz.models.load import from_artifact
+from rmviz.qdaif.statistics import expected_best, summary_of
 from rmviz.ranks import spearman
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace
+from rmviz.types import Text
+from rmviz.world.grammar import poem
 from rmviz.world.recipe import demo_configs
 from rmviz.world.truth import TRUTH
 
@@ -32,7 +36,8 @@ def map_recipe(space: Workspace, execute: Execute, num_seeds: int, num_attempts:
 
     Returns:
         `coverage`, `truth_spearman` and `seconds` (of one QDAIF run), each with mean, low and high over seeds; `sonnet_p` and
-        `reflective_p`, each one-sided, adjusted for its axis; `loop_share`; `qd_score` by method; `best` by method; `map`.
+        `reflective_p`, each one-sided, adjusted for its axis; `loop_share`; `qd_score` by method; `best` by method; `map`;
+        `truth_ceiling`, the Spearman that a perfect search of this reward model could reach.
     """
     for name, kind, config in demo_configs():
         if name in _STEPS:
@@ -42,7 +47,26 @@ def map_recipe(space: Workspace, execute: Execute, num_seeds: int, num_attempts:
         name="world-map", baselines=True, num_repeats=num_seeds, num_attempts=num_attempts,
         num_initial=min(250, num_attempts),
     )  # fmt: skip
-    return report_of(execute("map", config))
+    artifact = execute("map", config)
+    n = int(artifact.read_json("map.json")["n"])
+    return report_of(artifact) | {
+        "truth_ceiling": _truth_ceiling(space.resolve(_NAMES[0], "reward_model"), artifact, n)
+    }
+
+
+def _truth_ceiling(model: Artifact, artifact: Artifact, n: int) -> float | None:
+    """Spearman of the truth with the expected best of n that the reward model gives poems of the grammar itself.
+
+    It is below 1 because the reward model's rewards differ from the truth, most of all among the best.
+    """
+    grid, rng = parse_grid(artifact.config["rows"], artifact.config["columns"]), random.Random(artifact.config["seed"])
+    texts = []
+    for cell in range(grid.num_cells):
+        kind = {("tone" if label in TRUTH.tones else "genre"): label for label in grid.labels(cell)}
+        texts += [poem(rng, **kind) for _ in range(2 * n)]
+    rewards = from_artifact(model).score([Text(text_id="", prompt=one.prompt, reply=one.reply) for one in texts])
+    bests = [expected_best(some, n) for some in np.split(rewards.astype(float), grid.num_cells)]
+    return spearman(true_bests(grid), np.array(bests))
 
 
 def report_of(artifact: Artifact) -> dict[str, Any]:
