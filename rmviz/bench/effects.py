@@ -60,13 +60,13 @@ def run_bench(
 ) -> dict[str, Any]:
     """Ratios of the naive hook's time to the engine's.
 
-    The naive hook batches 64 texts, encodes the SAE again in its hook (with `torch.topk`, as PERFORMANCE.md section 2
-    did), and runs the whole model once per feature. It is
-    timed on a few features of each case in every round, and scaled to all of them (`naive_sampled` says how many).
+    The naive hook batches 64 texts, encodes the SAE again in its hook (with `torch.topk`), and runs the whole model once
+    per feature. It is timed on a few features of each case in every round, and scaled to all of them (`naive_sampled`
+    says how many).
 
     Args:
         workspace: Where artifacts are; needed for one's own, and for the planted model's cases.
-        model: Reward model of one's own, with `sae` and `texts`; else random models of PERFORMANCE.md section 2.
+        model: Reward model of one's own, with `sae` and `texts`; else two small random models.
         sae: Its SAE.
         texts: A dataset.
         num_features: Features per case.
