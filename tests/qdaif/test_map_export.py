@@ -131,7 +131,16 @@ def test_the_recipe_reports_its_figures(space, monkeypatch):
     monkeypatch.setattr(recipe, "_STEPS", ())
     monkeypatch.setattr(recipe, "_NAMES", ("rm", "lm"))
     found = recipe.map_recipe(space, lambda kind, config: execute(kind, config, space), 2, 12)
-    assert {"coverage", "truth_spearman", "truth_ceiling", "sonnet_p", "reflective_p", "seconds", "loop_share", "qd_score"} <= set(found)
+    assert {
+        "coverage",
+        "truth_spearman",
+        "truth_ceiling",
+        "sonnet_p",
+        "reflective_p",
+        "seconds",
+        "loop_share",
+        "qd_score",
+    } <= set(found)
     assert set(found["qd_score"]) == {"qdaif", "random", "fixed_seed", "quality_only"}
     assert all({"mean", "low", "high"} <= set(one) for one in found["qd_score"].values())
     json.dumps(found, allow_nan=False)
