@@ -33,6 +33,8 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "sae": ("playground", "sae", {"reward_model": "model"}),
     "effects": ("data", "scan", {"dataset": "dataset"}),
     "features": ("features", "features", {}),
+    "map": ("maps", "map", {}),
+    "comparison": ("maps", "comparison", {"map": "map"}),
 }
 """The page that shows an artifact of a kind, its parameter there, and the parameters of parents that go with it."""
 

@@ -17,6 +17,7 @@ MAKERS = {
     "reward_model": "model.add",
     "sae": "sae.train",
     "effects": "effects",
+    "map": "map",
 }
 """The kind of job that most often makes an artifact of a kind: where to go when there is none."""
 

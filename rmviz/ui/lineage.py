@@ -12,6 +12,8 @@ KINDS = {
     "sae": "SAE",
     "effects": "effects",
     "features": "features",
+    "map": "map",
+    "comparison": "comparison",
 }
 """Kinds that pages show, in the order in which one is made from another, and what to call them."""
 

@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 import streamlit as st
 
+from rmviz.plots.poems import POEM_CSS
 from rmviz.plots.tokens import TOKEN_CSS
 
 CSS = """<style>
@@ -46,7 +47,7 @@ def apply() -> None:
     css = CSS
     if st.context.theme.type == "dark":
         css = css.replace("--rm-up: #c2410c; --rm-down: #1d63b8", "--rm-up: #ff9a5c; --rm-down: #74b6ff", 1)
-    st.html(css + TOKEN_CSS)
+    st.html(css + TOKEN_CSS + POEM_CSS)
 
 
 PLAIN_CHART = {"displayModeBar": False}
