@@ -24,7 +24,9 @@ def band_points(bands: pd.DataFrame, measure: str) -> pd.DataFrame:
     return named[["method", "attempts", "mean", "low", "high", "runs"]].reset_index(drop=True)
 
 
-def band_figure(methods: Sequence[str], measure: str, *, upto: int = 0, legend: bool = True) -> dict[str, Any]:
+def band_figure(
+    methods: Sequence[str], measure: str, *, upto: int = 0, legend: bool = True, below: bool = True
+) -> dict[str, Any]:
     """A Vega-Lite specification for `band_points`: a line per method over its 95 % band.
 
     Args:
@@ -32,6 +34,7 @@ def band_figure(methods: Sequence[str], measure: str, *, upto: int = 0, legend: 
         measure: One of `MEASURES`.
         upto: Attempts at which a line stands; 0: none.
         legend: Whether this figure names the methods.
+        below: Whether it says what its x axis counts.
     """
     names = list(METHODS.values())
     shown = [METHODS.get(method, method) for method in methods]
@@ -46,10 +49,15 @@ def band_figure(methods: Sequence[str], measure: str, *, upto: int = 0, legend: 
         "field": "method",
         "type": "nominal",
         "scale": {"domain": shown, "range": [_DASHES[i] for _, i in known]},
-        "legend": None,
+        "legend": colour["legend"],
     }
     percent = {"format": "%"} if measure == "coverage" else {"format": ".4~g"}
-    x = {"field": "attempts", "type": "quantitative", "title": "attempts", "axis": {"grid": False, "format": ",.6~g"}}
+    x = {
+        "field": "attempts",
+        "type": "quantitative",
+        "title": "attempts" if below else None,
+        "axis": {"grid": False, "format": ",.6~g"},
+    }
     y = {
         "type": "quantitative",
         "title": None,
@@ -60,17 +68,17 @@ def band_figure(methods: Sequence[str], measure: str, *, upto: int = 0, legend: 
     tip += [{"field": end, "type": "quantitative", "format": ".4~g"} for end in ("mean", "low", "high", "runs")]
     layers: list[dict[str, Any]] = [
         {"mark": {"type": "area", "opacity": 0.2}, "encoding": {
-            "x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": {**colour, "legend": None}}},
+            "x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour}},
         {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {
             "x": x, "y": {**y, "field": "mean"}, "color": colour, "strokeDash": dash}},
         {"mark": {"type": "circle", "size": 60, "opacity": 0}, "encoding": {
-            "x": x, "y": {**y, "field": "mean"}, "color": {**colour, "legend": None}, "tooltip": tip}},
+            "x": x, "y": {**y, "field": "mean"}, "color": colour, "tooltip": tip}},
     ]  # fmt: skip
     if upto:
         rule = {"mark": {"type": "rule", "color": NEUTRAL, "strokeDash": [3, 3]}, "encoding": {"x": {"datum": upto}}}
         layers.append(rule)
     title = {"text": MEASURES[measure], "anchor": "start", "fontSize": 13}
-    return {"height": 190, "title": title, "layer": layers}
+    return {"height": 210, "title": title, "layer": layers}
 
 
 def mean_points(means: pd.DataFrame) -> pd.DataFrame:

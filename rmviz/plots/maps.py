@@ -23,8 +23,8 @@ DIVERGING = (NEGATIVE, "#dee2e6", POSITIVE)
 """Blue below zero, orange above."""
 
 _DARK, _LIGHT = "#16191b", "#ffffff"
-_WIDTH, _HEIGHT = 500, 400  # pixels that the cells of a figure share
-_WIDEST, _TALLEST, _SMALLEST = 96, 54, 12
+_WIDTH, _HEIGHT = 420, 360  # pixels that the cells of a figure share
+_WIDEST, _TALLEST, _SMALLEST = 96, 52, 12
 _ROOM_FOR_TEXT, _ROOM_FOR_COUNT = (40, 18), 34
 _GAP = 0.04
 
@@ -40,6 +40,12 @@ class Scale:
     def share(self, value: float) -> float:
         """Where a value lies between the ends, from 0 to 1."""
         return 0.5 if self.high <= self.low else min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+
+    @property
+    def decimals(self) -> int:
+        """Decimals with which the largest value has two digits or more."""
+        largest = max(abs(self.low), abs(self.high))
+        return min(6, max(2, 1 - math.floor(math.log10(largest)))) if largest > 0 else 2
 
 
 def common_scale(values: Sequence[np.ndarray], *, diverging: bool = False) -> Scale:
@@ -67,8 +73,9 @@ def map_cells(cells: pd.DataFrame, value: str, scale: Scale, *, chosen: int = -1
     values, counts = cells[value].to_numpy(float), cells[count].to_numpy(int)
     known = np.isfinite(values)
     thin = cells["thin"].to_numpy(bool) if "thin" in cells else np.zeros(len(cells), bool)
-    shown = [figure(v, value, signed=scale.diverging) if ok else "" for v, ok in zip(values, known, strict=True)]
-    rests = [f"n = {n:,}" if n else "empty" for n in counts]
+    look = {"signed": scale.diverging, "decimals": scale.decimals}
+    shown = [figure(v, value, **look) if ok else "" for v, ok in zip(values, known, strict=True)]
+    rests = [f"n = {n:,}" if n or ok else "empty" for n, ok in zip(counts, known, strict=True)]
     return pd.DataFrame(
         {
             "cell": cells["cell"].to_numpy(int),
@@ -77,42 +84,13 @@ def map_cells(cells: pd.DataFrame, value: str, scale: Scale, *, chosen: int = -1
             "value": [float(v) if ok else None for v, ok in zip(values, known, strict=True)],
             "shown": shown,
             "rests": rests,
-            "ink": [_ink(scale, v) if ok else NEUTRAL for v, ok in zip(values, known, strict=True)],
+            "bright": [bool(ok and _is_bright(scale, v)) for v, ok in zip(values, known, strict=True)],
             "known": known,
             "hatched": known & thin,
             "chosen": cells["cell"].to_numpy(int) == chosen,
             "says": [_says(*words) for words in zip(cells["row"], cells["column"], shown, rests, thin, strict=True)],
         }
     )
-
-
-def confusion_cells(
-    confusion: pd.DataFrame, axis: str, labels: Sequence[str]
-) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """What `map_figure` draws of the labels asked for (rows) and found (columns) on one axis, and both lists of labels.
-
-    Args:
-        confusion: axis, asked, judged and count; an empty label means none.
-        axis: Name of the axis.
-        labels: Its labels, in order.
-    """
-    some = confusion[confusion["axis"] == axis]
-    table = some.pivot_table(index="asked", columns="judged", values="count", aggfunc="sum", fill_value=0)
-    extra = {
-        side: ["none"] if "" in names else [] for side, names in (("asked", table.index), ("judged", table.columns))
-    }
-    names = {"": "none"}
-    table = table.rename(index=names, columns=names)
-    rows, columns = [*labels, *extra["asked"]], [*labels, *extra["judged"]]
-    table = table.reindex(index=rows, columns=columns, fill_value=0)
-    counts = table.to_numpy(int)
-    totals = counts.sum(1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    places = [(row, column) for row in rows for column in columns]
-    cells = pd.DataFrame(places, columns=["row", "column"]).assign(
-        cell=range(len(places)), count=counts.ravel(), share=shares.ravel()
-    )
-    return map_cells(cells, "share", Scale(low=0.0, high=1.0), count="count"), rows, columns
 
 
 def map_figure(
@@ -143,7 +121,7 @@ def map_figure(
     if width >= _ROOM_FOR_TEXT[0] and height >= _ROOM_FOR_TEXT[1]:
         layers += _texts(width, height)
     has_columns = list(columns) != [""]
-    x_axis = {"title": names[1] or None, "labelAngle": 0 if width >= 56 else -40, "orient": "top", "labelLimit": 120}
+    x_axis = {"title": names[1] or None, "labelAngle": 0 if width >= 50 else -40, "orient": "top", "labelLimit": 120}
     return {
         "width": {"step": width},
         "height": {"step": height},
@@ -163,16 +141,15 @@ def cell_size(num_rows: int, num_columns: int, *, small: bool = False) -> tuple[
     return width, max(_SMALLEST, min(_TALLEST, share * _HEIGHT / num_rows, width))
 
 
-def figure(value: float, name: str, *, signed: bool = False) -> str:
-    """A cell's value as it stands in the cell: a count, a share, or three digits."""
+def figure(value: float, name: str, *, signed: bool = False, decimals: int = 2) -> str:
+    """A cell's value as it stands in the cell: a count, a share, or a number with some decimals."""
     if not math.isfinite(value):
         return "–"
     if name in ("draws", "num_poems", "num_fired", "count"):
         return f"{int(value):,}"
     if name in ("right_share", "share"):
         return f"{100 * value:.0f} %"
-    text = f"{value:+.2f}" if signed else f"{value:.2f}"
-    text = text if abs(value) < 1000 else f"{value:.3g}"
+    text = f"{value:{'+' if signed else ''}.{decimals}f}" if abs(value) < 1000 else f"{value:.3g}"
     return text.replace("-", "−") if float(value) != 0 else "0"
 
 
@@ -183,15 +160,15 @@ def _says(row: str, column: str, shown: str, rests: str, thin: bool) -> str:
     return f"{place}: {shown or 'no figure'} ({rests}{few})"
 
 
-def _ink(scale: Scale, value: float) -> str:
-    """Black or white, whichever reads better on the colour of a value."""
+def _is_bright(scale: Scale, value: float) -> bool:
+    """Whether dark text reads better than white on the colour of a value."""
     share = scale.share(value)
     stops = DIVERGING if scale.diverging else SEQUENTIAL
     place = share * (len(stops) - 1)
     i = min(int(place), len(stops) - 2)
     mixed = [a + (b - a) * (place - i) for a, b in zip(_rgb(stops[i]), _rgb(stops[i + 1]), strict=True)]
     light = 0.2126 * mixed[0] ** 2.2 + 0.7152 * mixed[1] ** 2.2 + 0.0722 * mixed[2] ** 2.2
-    return _DARK if light > 0.24 else _LIGHT
+    return light > 0.24
 
 
 def _rgb(colour: str) -> list[float]:
@@ -200,6 +177,7 @@ def _rgb(colour: str) -> list[float]:
 
 def _axis(field: str, labels: Sequence[str], axis: dict[str, Any] | None) -> dict[str, Any]:
     look = {"domain": False, "ticks": False, "grid": False, "labelPadding": 6, "titlePadding": 8}
+    look |= {"labelFlush": False, "labelBound": False, "labelOverlap": False}
     return {
         "field": field,
         "type": "nominal",
@@ -229,7 +207,8 @@ def _coloured(scale: Scale, unit: str) -> dict[str, Any]:
     domain = [scale.low, scale.high] if scale.high > scale.low else [scale.low - 1, scale.low + 1]
     if scale.diverging:
         domain.insert(1, 0.0)
-    legend = {"title": unit, "gradientLength": 130, "format": ".3~g", "titleLimit": 90} if unit else None
+    place = {"orient": "bottom", "direction": "horizontal", "gradientLength": 180, "gradientThickness": 10}
+    legend = {"title": unit, "format": ".3~g", "titleLimit": 200, **place} if unit else None
     stops = list(DIVERGING if scale.diverging else SEQUENTIAL)
     look = {"range": stops, "domain": domain, "interpolate": "rgb", "clamp": True}
     if not scale.diverging:  # a colour for every fifth of the range
@@ -244,10 +223,12 @@ def _coloured(scale: Scale, unit: str) -> dict[str, Any]:
 def _hatch(width: float, height: float) -> dict[str, Any]:
     """Slanted lines over a cell whose figure rests on too few draws."""
     side = width * (1 - _GAP)
-    size = {"shape": hatching(height / width), "size": side * side, "strokeWidth": 1.4}
+    size = {"shape": hatching(height / width), "size": side * side, "strokeWidth": 1.3}
+    ink = {"condition": {"test": "datum.bright", "value": _DARK}, "value": _LIGHT}
     return {
         "transform": [{"filter": "datum.hatched"}],
-        "mark": {"type": "point", "filled": False, "stroke": _LIGHT, "opacity": 0.5, **size},
+        "mark": {"type": "point", "filled": False, "opacity": 0.42, **size},
+        "encoding": {"stroke": ink},
     }
 
 
@@ -270,7 +251,7 @@ def _texts(width: float, height: float) -> list[dict[str, Any]]:
     """The figure of each cell, and below it the number that it rests on where there is room."""
     size = max(10, min(15, width / 5.2, height / 2.2))
     has_count = height >= _ROOM_FOR_COUNT
-    ink = {"color": {"field": "ink", "type": "nominal", "scale": None}}
+    ink = {"color": {"condition": {"test": "datum.bright", "value": _DARK}, "value": _LIGHT}}
     texts = [
         {
             "transform": [{"filter": "datum.known"}],
@@ -288,7 +269,8 @@ def _texts(width: float, height: float) -> list[dict[str, Any]]:
                 "encoding": counted,
             }
         )
-        texts.append({"transform": [{"filter": "!datum.known"}], "mark": small, "encoding": counted})
+        grey = {**counted, "color": {"value": NEUTRAL}}
+        texts.append({"transform": [{"filter": "!datum.known"}], "mark": small, "encoding": grey})
     return texts
 
 

@@ -1,6 +1,8 @@
 """What a map says, in one plain sentence each: pure functions of its tables."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -20,9 +22,9 @@ def lowest_sentence(means: pd.DataFrame) -> str:
         return f"No {axis} can be called the lowest: fewer than two have cells with enough draws."
     lowest = known.sort_values("mean", kind="stable").iloc[0]
     where = f"mean {signed(lowest['mean'])} [{signed(lowest['low'])}, {signed(lowest['high'])}]"
-    p = f"p = {p_value(lowest['p_lowest'])}, {p_value(lowest['p_adjusted'])} for having looked at {len(means)} labels"
+    p = f"p {p_value(lowest['p_lowest'])}, adjusted for {len(means)} labels {p_value(lowest['p_adjusted'])}"
     if lowest["p_adjusted"] < SURE:
-        return f"{lowest['label']} is the lowest {axis}: {where}, {p}."
+        return f"The lowest {axis} is {lowest['label']}: {where}, {p}."
     return f"No {axis} is clearly lowest: {lowest['label']} comes out lowest ({where}), but {p}."
 
 
@@ -38,8 +40,8 @@ def confusion_sentence(confusion: pd.DataFrame, axis: str) -> str:
     if wrong.empty:
         return f"{said}."
     worst = wrong.sort_values("count", ascending=False, kind="stable").iloc[0]
-    found = f"judged {worst['judged']}" if worst["judged"] else "judged none of these"
-    return f"{said}; the commonest slip is {worst['asked']} {found} ({int(worst['count']):,} times)."
+    found = worst["judged"] or "none of them"
+    return f"{said}; most often missed: asked for {worst['asked']}, judged {found} ({int(worst['count']):,} times)."
 
 
 def change_sentence(cells: pd.DataFrame, column: str, what: str, unit: str) -> str:
@@ -56,7 +58,7 @@ def change_sentence(cells: pd.DataFrame, column: str, what: str, unit: str) -> s
         return f"{what}: no cell has a figure."
     if not known[column].abs().gt(0).any():
         return f"{what}: nothing in any of {len(known)} cells."
-    high, low = known.loc[known[column].idxmax()], known.loc[known[column].idxmin()]
+    high, low = _extremes(known, column)
     up = int((known[column] > 0).sum())
     ends = [f"most in {_place(high)} ({signed(high[column])} {unit})"] if high[column] > 0 else []
     ends += [f"least in {_place(low)} ({signed(low[column])} {unit})"] if low[column] < 0 or not ends else []
@@ -68,7 +70,7 @@ def ends_sentence(cells: pd.DataFrame, column: str, what: str) -> str:
     known = cells[cells[column].notna()]
     if known.empty:
         return f"{what}: no cell has a figure."
-    high, low = known.loc[known[column].idxmax()], known.loc[known[column].idxmin()]
+    high, low = _extremes(known, column)
     return (
         f"{what}: highest in {_place(high)} ({signed(high[column])}), lowest in {_place(low)} ({signed(low[column])})."
     )
@@ -80,11 +82,18 @@ def signed(value: float) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value; small ones as a bound."""
+    """What a p-value is equal to; of a small one, what it is below."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:.2g}" if value >= 0.0001 else "below 0.0001"
+    return f"= {value:.2g}" if value >= 0.0001 else "< 0.0001"
 
 
-def _place(cell: "pd.Series[str]") -> str:
+def _extremes(cells: pd.DataFrame, column: str) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """The cells with the highest and with the lowest figure."""
+    values = cells[column].to_numpy(float)
+    rows = cells.to_dict("records")
+    return rows[int(values.argmax())], rows[int(values.argmin())]
+
+
+def _place(cell: Mapping[Any, Any]) -> str:
     return " × ".join(part for part in (str(cell["row"]), str(cell["column"])) if part)

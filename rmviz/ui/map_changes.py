@@ -29,6 +29,7 @@ class Panel:
     column: str
     title: str
     sentence: str
+    unit: str = _SD
     diverging: bool = True
 
 
@@ -78,10 +79,10 @@ def ablation_panels(info: dict[str, Any], cells: pd.DataFrame) -> list[Panel]:
     """The best of each cell with the features and without, and what the features pay."""
     features = ", ".join(map(str, info["features"]))
     return [
-        Panel("best", "With the features", ends_sentence(cells, "best", "Best reward as it is"), False),
-        Panel("best_ablated", "Without", ends_sentence(cells, "best_ablated", f"Best reward without {features}"), False),
+        Panel("best", "With the features", ends_sentence(cells, "best", "Best reward as it is"), "reward", False),
+        Panel("best_ablated", "Without", ends_sentence(cells, "best_ablated", f"Best reward without {features}"), "reward", False),
         Panel("effect", "What the features pay", change_sentence(
-            cells, "effect", f"Mean effect of {shorter(features)} on the poems of a cell", "reward")),
+            cells, "effect", f"Mean effect of {shorter(features)} on the poems of a cell", "of reward"), "effect on the reward"),
     ]  # fmt: skip
 
 
@@ -97,12 +98,11 @@ def _panels(chosen: Artifact, grid: Grid, cells: pd.DataFrame, panels: Sequence[
         )
         for diverging in (False, True)
     }
-    last = {panel.diverging: panel.column for panel in panels}
     for column, panel in zip(st.columns(3, gap="medium"), panels, strict=True):
         with column:
             scale = scales[panel.diverging]
             drawn = plots.map_cells(cells, panel.column, scale, chosen=cell, count="num_poems")
-            unit = ("change" if panel.diverging else "reward") if last[panel.diverging] == panel.column else ""
+            unit = panel.unit
             key = f"change-{chosen.id}-{panel.column}"
             map_figure.heat_map(drawn, grid, scale, key, title=panel.title, unit=unit, small=True, click=True)
             st.markdown(plain(panel.sentence))

@@ -31,10 +31,10 @@ _FILING_HELP = "A poem counts for the cell that the judge found it in, or for th
 _VALUE_HELP = " ".join(f"**{title}**: {MEANINGS[name]}." for name, title in VALUES.items())
 
 
-def shown() -> tuple[str, str]:
-    """The value that cells show, and how poems are filed."""
+def shown(param: str = "value", default: str = "expected_best") -> tuple[str, str]:
+    """The value that cells show (`param` of the URL), and how poems are filed."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        value = pickers.choice("Cells show", VALUES, "value", "expected_best", help=_VALUE_HELP)
+        value = pickers.choice("Cells show", VALUES, param, default, help=_VALUE_HELP)
         by = pickers.choice("Poems count for", _FILINGS, "by", "judged", help=_FILING_HELP)
     return value, by
 
@@ -64,8 +64,9 @@ def heat_map(
         small: Whether it is one of several.
         click: Whether a click opens the cell.
     """
-    names = grid.axes[0].name, grid.axes[1].name if len(grid.axes) > 1 else ""
-    labels = grid.axes[0].labels, grid.axes[1].labels if len(grid.axes) > 1 else ("",)
+    first, *others = grid.axes
+    names = (first.name, others[0].name if others else "")
+    labels = (first.labels, others[0].labels if others else ("",))
     spec = plots.map_figure(*labels, scale, names=names, title=title, unit=unit, clickable=click, small=small)
     shared: Any = {"width": "content", "alt": alt or title or None}
     if click:

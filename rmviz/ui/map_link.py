@@ -20,6 +20,7 @@ USERS = {
     "comparison": ("changes",),
     "with": ("several",),
     "after": ("history",),
+    "then": ("history",),
 }
 """Parameters of the address, and the views that they belong to."""
 

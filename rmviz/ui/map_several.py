@@ -21,6 +21,7 @@ _PICKED = "map-with"
 def several(artifact: Artifact, artifacts: Sequence[Artifact]) -> None:
     """This map and others that are chosen, each cell by the same figure and in the same colours."""
     others = [other for other in artifacts if other.kind == "map" and other.id != artifact.id]
+    others.sort(key=lambda other: not _alike(artifact, other))  # those with the same axes first
     if not others:
         st.info("There is no other map to put beside this one.", icon=":material/lightbulb:")
         router.page_link("train", "Search for another", {"kind": "map"}, ":material/rocket_launch:")
@@ -41,6 +42,10 @@ def several(artifact: Artifact, artifacts: Sequence[Artifact]) -> None:
         f"{map_figure.VALUES[value]} of each cell, poems filed by the {by} cell, all on one colour scale ({unit})."
         f"{mixed if not standardise else ''} Hatched cells have fewer draws than their map compares at."
     )
+
+
+def _alike(one: Artifact, other: Artifact) -> bool:
+    return all(one.config.get(name) == other.config.get(name) for name in ("rows", "columns", "axes_file"))
 
 
 def _pick(others: Sequence[Artifact]) -> list[Artifact]:
@@ -68,7 +73,7 @@ def _draw(maps: Sequence[tuple[Artifact, MapTables]], value: str, by: str, *, st
     columns = st.columns(min(3, max(2, len(maps))), gap="medium")
     for number, ((one, full), cells) in enumerate(zip(maps, tables, strict=True)):
         with columns[number % len(columns)]:
-            unit = ("standardised" if standardise else map_figure.VALUES[value].lower()) if number == 0 else ""
+            unit = "standardised" if standardise else map_figure.VALUES[value].lower()
             drawn = plots.map_cells(cells, value, scale)
             title = shortened(one.name, 60)
             map_figure.heat_map(

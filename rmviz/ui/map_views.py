@@ -5,6 +5,7 @@ import streamlit as st
 
 from rmviz.plots import map_curves
 from rmviz.plots import maps as plots
+from rmviz.plots.confusion import confusion_cells
 from rmviz.plots.tokens import escaped
 from rmviz.qdaif.read import MapTables, cells_after
 from rmviz.qdaif.sentences import confusion_sentence, lowest_sentence, p_value
@@ -17,7 +18,7 @@ _AFTER = "map-after"
 
 def history(artifact: Artifact, tables: MapTables) -> None:
     """The map as it was after any number of attempts, and the curves of the search beside its baselines."""
-    value, by = map_figure.shown()
+    value, by = map_figure.shown("then", "best")
     total = len(tables.attempts)
     count = _after(total)
     settings = artifact.config
@@ -66,13 +67,15 @@ def _curves(artifact: Artifact, tables: MapTables, upto: int) -> None:
     runs = int(bands["runs"].max())
     for measure in map_curves.MEASURES:
         points = map_curves.band_points(bands, measure)
-        spec = map_curves.band_figure(methods, measure, upto=upto, legend=measure == "coverage" and len(methods) > 1)
+        spec = map_curves.band_figure(
+            methods, measure, upto=upto, legend=measure == "coverage" and len(methods) > 1, below=measure == "best"
+        )
         st.vega_lite_chart(points, spec, key=f"band-{artifact.id}-{measure}")
     several = f"means over {runs} runs with 95 % bootstrap intervals" if runs > 1 else "one run, so without intervals"
     more = "" if len(methods) > 1 else " Baselines stand beside it when the search was run with `baselines`."
     offset = number(float(artifact.read_json("map.json")["qd_score_offset"]), signed=True)
     st.caption(
-        f"Coverage: share of cells with an elite. QD score: sum over elites of reward − {offset}. Each line: {several}, "
+        f"Coverage: share of cells with an elite. QD score: sum over elites of the reward above {offset}. Each line: {several}, "
         f"from seed {plain(str(artifact.metrics.get('seed')))} on.{more}"
     )
     export.table_buttons(bands, f"{artifact.name}-curves", "map-curves")
@@ -100,10 +103,11 @@ def _axis_means(artifact: Artifact, side: str, some: pd.DataFrame) -> None:
     figure = map_curves.mean_figure(points["label"].tolist(), axis)
     st.vega_lite_chart(points, figure, key=f"means-{artifact.id}-{side}")
     lines = [
-        f"<tr><td><bdi>{escaped(str(row.label))}</bdi></td><td>{number(row.mean, signed=True)}</td>"
-        f"<td>{interval(row.low, row.high)}</td><td>{row.num_cells}</td><td>{p_value(row.p_lowest)}</td>"
-        f"<td>{p_value(row.p_adjusted)}</td></tr>"
-        for row in points.itertuples()
+        f"<tr><td><bdi>{escaped(str(row['label']))}</bdi></td><td>{number(row['mean'], signed=True)}</td>"
+        f"<td>{interval(row['low'], row['high'])}</td><td>{row['num_cells']}</td>"
+        + "".join(f"<td>{p_value(row[p]).removeprefix('= ')}</td>" for p in ("p_lowest", "p_adjusted"))
+        + "</tr>"
+        for row in points.to_dict("records")
     ]
     head = "<tr><th></th><th>mean</th><th>95 % interval</th><th>cells</th><th>p lowest</th><th>adjusted</th></tr>"
     st.html(f'<div class="rm"><table class="rm-table">{head}{"".join(lines)}</table></div>')
@@ -116,7 +120,7 @@ def labels(artifact: Artifact, tables: MapTables) -> None:
         with column:
             st.markdown(f"#### {plain(axis.name[:1].upper() + axis.name[1:])}")
             st.markdown(f"**{plain(confusion_sentence(tables.confusion, axis.name))}**")
-            counts, rows, columns = plots.confusion_cells(tables.confusion, axis.name, axis.labels)
+            counts, rows, columns = confusion_cells(tables.confusion, axis.name, axis.labels)
             scale = plots.Scale(low=0.0, high=1.0)
             spec = plots.map_figure(rows, columns, scale, names=("asked", "judged"), unit="share", clickable=False)
             st.vega_lite_chart(counts, spec, key=f"confusion-{artifact.id}-{axis.name}", width="content")
