@@ -227,7 +227,7 @@ def _hatch(width: float, height: float) -> dict[str, Any]:
     ink = {"condition": {"test": "datum.bright", "value": _DARK}, "value": _LIGHT}
     return {
         "transform": [{"filter": "datum.hatched"}],
-        "mark": {"type": "point", "filled": False, "opacity": 0.42, **size},
+        "mark": {"type": "point", "filled": False, "opacity": 0.34, **size},
         "encoding": {"stroke": ink},
     }
 
