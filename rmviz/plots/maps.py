@@ -70,7 +70,7 @@ def map_cells(cells: pd.DataFrame, value: str, scale: Scale, *, chosen: int = -1
         chosen: Cell that is set off.
         count: Column that says on how much a cell rests.
     """
-    values, counts = cells[value].to_numpy(float), cells[count].to_numpy(int)
+    values, counts = cells[value].astype(float).tolist(), cells[count].tolist()
     known = np.isfinite(values)
     thin = cells["thin"].to_numpy(bool) if "thin" in cells else np.zeros(len(cells), bool)
     look = {"signed": scale.diverging, "decimals": scale.decimals}
@@ -81,14 +81,16 @@ def map_cells(cells: pd.DataFrame, value: str, scale: Scale, *, chosen: int = -1
             "cell": cells["cell"].to_numpy(int),
             "row": cells["row"].astype(str),
             "column": cells["column"].astype(str),
-            "value": [float(v) if ok else None for v, ok in zip(values, known, strict=True)],
+            "value": [v if ok else None for v, ok in zip(values, known, strict=True)],
             "shown": shown,
             "rests": rests,
             "bright": [bool(ok and _is_bright(scale, v)) for v, ok in zip(values, known, strict=True)],
             "known": known,
             "hatched": known & thin,
             "chosen": cells["cell"].to_numpy(int) == chosen,
-            "says": [_says(*words) for words in zip(cells["row"], cells["column"], shown, rests, thin, strict=True)],
+            "says": [
+                _says(*words) for words in zip(cells["row"], cells["column"], shown, rests, thin.tolist(), strict=True)
+            ],
         }
     )
 

@@ -20,7 +20,7 @@ class MapTables:
 
     grid: Grid
     n: int
-    """Draws at which cells are compared."""
+    """Draws at which cells are compared where they are filed by what the judge found."""
 
     method: str
     cells: pd.DataFrame

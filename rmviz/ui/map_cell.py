@@ -13,12 +13,11 @@ from rmviz.store.artifact import Artifact
 from rmviz.ui import export, map_features, map_link, pickers, router, style
 from rmviz.ui.drafts import MAX_LINK
 from rmviz.ui.tables import record
-from rmviz.ui.words import counted, interval, number, percent, plain
+from rmviz.ui.words import counted, interval, number, percent
 
 PAGE = 5
 """Poems shown at once."""
 
-_SHOWS = {"family": "Where it came from", "features": "Features that fire"}
 _ICONS = {"family": ":material/account_tree:", "features": ":material/lightbulb:"}
 
 
@@ -62,27 +61,18 @@ def _figures(row: dict[str, Any]) -> str:
 
 
 def _page(artifact: Artifact, poems: pd.DataFrame, by: str, cell: int) -> int:
-    """The page that is shown, from 0; at first the one with the poem that the URL names."""
-    ids = poems["attempt_id"].tolist()
-    wanted = pickers.arrived("poem")
-    if wanted is not None:
-        number_ = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 10 else -1
-        if number_ in ids:
-            shows = st.query_params.get("show", "family")
-            st.session_state[map_link.POEM] = (number_, shows if shows in _SHOWS else "family")
-        else:
-            st.warning(f"No poem “{plain(wanted[:60])}” is in this cell.")
-    opened = st.session_state.get(map_link.POEM)
+    """The page that is shown, from 0; at first the one with the poem that is open."""
+    ids, opened = poems["attempt_id"].tolist(), st.session_state.get(map_link.POEM)
     if opened and opened[0] not in ids:
-        opened = st.session_state.pop(map_link.POEM) and None
+        opened = st.session_state[map_link.POEM] = None
     pickers.keep_in_url("poem", str(opened[0]) if opened else None)
     pickers.keep_in_url("show", opened[1] if opened else None)
     pages = -(-len(poems) // PAGE)
     if pages == 1:
         return 0
     start = ids.index(opened[0]) // PAGE + 1 if opened else 1
-    key = f"poems-{artifact.id}-{by}-{cell}"
-    return min(st.pagination(pages, default=start, key=key, persist_state="session"), pages) - 1
+    key = f"poems-{artifact.id}-{by}-{cell}-{map_link.generation()}"
+    return min(st.pagination(pages, default=start, key=key), pages) - 1
 
 
 def _poem(
@@ -92,7 +82,7 @@ def _poem(
     opened = st.session_state.get(map_link.POEM)
     st.html(card_html(poem, rank))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        for show, title in _SHOWS.items():
+        for show, title in map_link.SHOWS.items():
             st.button(
                 title,
                 key=f"poem-{number_}-{show}",

@@ -83,6 +83,8 @@ def caption(artifact: Artifact, tables: MapTables, value: str, by: str) -> str:
         parts.append(f"A poem counts for the cell {filed}.")
     if value in REWARDS:
         parts.append("Rewards are in the model's own units; the higher (yellow), the more it prizes.")
-    parts.append(f"Cells compare at n = {tables.n} draws; hatched ones have fewer, grey ones have no figure.")
+    parts.append(
+        f"Cells compare at n = {int(tables.filed(by)['n'].iloc[0])} draws; hatched ones have fewer, grey ones have no figure."
+    )
     parts.append(f"{counted(len(tables.attempts), 'attempt')}, seed {artifact.metrics.get('seed')}, {artifact.id}.")
     return " ".join(parts)

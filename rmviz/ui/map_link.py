@@ -13,6 +13,9 @@ from rmviz.ui.words import plain
 CELL, POEM = "_map-cell", "_map-poem"
 """Session keys of the open cell, and of the poem whose family or features are shown."""
 
+SHOWS = {"family": "Where it came from", "features": "Features that fire"}
+"""What can be opened below a poem."""
+
 USERS = {
     "cell": ("map", "changes"),
     "poem": ("map",),
@@ -44,8 +47,7 @@ def take_cell(grid: Grid, worth: "pd.Series[float]") -> int:
     """The open cell: the URL's where a link brought one, else the one that was chosen, else the one worth most."""
     wanted, known = pickers.arrived("cell"), range(grid.num_cells)
     if wanted is not None:
-        number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 10 else -1
-        if number in known:
+        if (number := whole_number(wanted)) in known:
             st.session_state[CELL] = number
         else:
             st.warning(
@@ -59,6 +61,28 @@ def take_cell(grid: Grid, worth: "pd.Series[float]") -> int:
     cell = int(st.session_state[CELL])
     pickers.keep_in_url("cell", str(cell))
     return cell
+
+
+def take_poem(attempts: pd.DataFrame, by: str) -> None:
+    """Open the poem that the URL brings, and the cell that it is in."""
+    wanted = pickers.arrived("poem")
+    if wanted is None:
+        return
+    found = attempts.loc[attempts["attempt_id"] == whole_number(wanted), by]
+    if found.empty or int(found.iloc[0]) < 0:
+        st.warning(f"No cell of this map has a poem “{plain(wanted[:60])}”.")
+        pickers.keep_in_url("poem", None)
+        return
+    show = st.query_params.get("show", "")
+    st.session_state[CELL] = int(found.iloc[0])
+    st.session_state[POEM] = (int(wanted), show if show in SHOWS else next(iter(SHOWS)))
+    pickers.keep_in_url("cell", str(st.session_state[CELL]))
+    _redraw()
+
+
+def whole_number(text: str) -> int:
+    """A number from the URL; −1 where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
 def choose(key: str) -> None:

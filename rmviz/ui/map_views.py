@@ -10,7 +10,7 @@ from rmviz.plots.tokens import escaped
 from rmviz.qdaif.read import MapTables, cells_after
 from rmviz.qdaif.sentences import confusion_sentence, lowest_sentence, p_value
 from rmviz.store.artifact import Artifact
-from rmviz.ui import export, map_figure, pickers
+from rmviz.ui import export, map_figure, map_link, pickers
 from rmviz.ui.words import counted, interval, number, plain
 
 _AFTER = "map-after"
@@ -21,11 +21,9 @@ def history(artifact: Artifact, tables: MapTables) -> None:
     value, by = map_figure.shown("then", "best")
     total = len(tables.attempts)
     count = _after(total)
-    settings = artifact.config
-    shown = cells_after(
-        tables.attempts, tables.grid, count, by, n=tables.n, min_draws=int(settings.get("min_draws", 1))
-    )
     final, name = tables.filed(by), map_figure.VALUES[value]
+    n, few = int(final["n"].iloc[0]), int(artifact.config.get("min_draws", 1))
+    shown = cells_after(tables.attempts, tables.grid, count, by, n=n, min_draws=few)
     # the colours of the whole history are those of its end, so that a cell that stays keeps its colour
     scale = plots.common_scale([final[value].to_numpy(float)])
     left, right = st.columns([11, 10], gap="medium")
@@ -49,7 +47,7 @@ def _after(total: int) -> int:
     """How many attempts had been made, by the slider or by the URL."""
     wanted = pickers.arrived("after")
     if wanted is not None:
-        fits = wanted.isascii() and wanted.isdigit() and len(wanted) < 10 and 1 <= int(wanted) <= total
+        fits = 1 <= map_link.whole_number(wanted) <= total
         if not fits:
             st.warning(f"The search made {total:,} attempts, so there is no map after “{plain(wanted[:60])}”.")
         st.session_state[_AFTER] = int(wanted) if fits else total

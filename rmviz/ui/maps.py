@@ -89,6 +89,7 @@ def browse(artifact: Artifact, artifacts: Sequence[Artifact]) -> None:
 def _map(artifact: Artifact, tables: MapTables, artifacts: Sequence[Artifact]) -> None:
     _headline(artifact, tables)
     value, by = map_figure.shown()
+    map_link.take_poem(tables.attempts, by)
     cell = map_link.take_cell(tables.grid, tables.filed(by)[value])
     left, right = st.columns([11, 10], gap="medium")
     # the poems first: they are what a click waits for
