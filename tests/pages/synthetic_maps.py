@@ -5,8 +5,8 @@ By hand: `python tests/pages/synthetic_maps.py FOLDER [--attempts 400]`.
 
 import argparse
 import runpy
+import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from rmviz.configs.axes import Grid, parse_grid
 from rmviz.configs.base import to_dict
 from rmviz.configs.map import MapConfig
 from rmviz.qdaif.archive import Archive
-from rmviz.qdaif.attempts import Attempt
+from rmviz.qdaif.attempts import Attempt, Journal
 from rmviz.qdaif.differences import ablated_cells, difference_cells
 from rmviz.qdaif.job import runs_of, written_tables
 from rmviz.store.artifact import Artifact, write_json
@@ -58,10 +58,12 @@ def kept_map(workspace: Workspace, model: Artifact, name: str, config: MapConfig
     steps: list[list[Attempt]] = []
     for run in runs_of(config):
         rolled(steps, grid, run.number, run.method, config.num_attempts, np.random.default_rng([run.seed, run.number]))
-    seconds = [{"all": 1.0, "generator": 0.7, "judge": 0.1, "reward": 0.1} for _ in steps]
-    journal = SimpleNamespace(steps=steps, seconds=seconds, attempts=[one for step in steps for one in step])
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder), {})
+    journal.steps = steps
+    journal.seconds = [{"all": 1.0, "generator": 0.7, "judge": 0.1, "reward": 0.1} for _ in steps]
     with workspace.create("map", name=name, config=to_dict(config), parents=(model.id,)) as draft:
-        draft.metrics |= written_tables(draft.folder, config, grid, journal)  # type: ignore[arg-type]
+        draft.metrics |= written_tables(draft.folder, config, grid, journal)
     return draft.kept
 
 
