@@ -31,13 +31,17 @@ SPECIAL = [*BASE["HOSTILE"], ARABIC, JAPANESE, LONG]
 """Texts that the first attempts of a map hold, each followed by words of its own."""
 
 
-def build(root: Path, *, num_attempts: int = 400) -> dict[str, Artifact]:
-    """The workspace of `synthetic.py` with maps of it, by name."""
+def build(root: Path, *, num_attempts: int = 400, only: str = "") -> dict[str, Artifact]:
+    """The workspace of `synthetic.py` with maps of it, by name; `only` the first one, of one run, where that is said."""
     made = BASE["build"](root)
     workspace = Workspace(root)
     model = made["reward_model"]
-    made["map"] = kept_map(workspace, model, "toy map", MapConfig(
-        model=model.id, policy="lm", num_attempts=num_attempts, num_resamples=20, num_repeats=2, baselines=True))  # fmt: skip
+    several = not only
+    config = MapConfig(model=model.id, policy="lm", num_attempts=num_attempts, num_resamples=20, baselines=several,
+                       num_repeats=1 + several)  # fmt: skip
+    made["map"] = kept_map(workspace, model, "toy map", config)
+    if only:
+        return made
     hostile = BASE["HOSTILE"][0]
     made["line"] = kept_map(workspace, model, f"binned {hostile}", MapConfig(
         model=model.id, policy="lm", num_attempts=60, num_resamples=20, min_draws=6, rows="words: 0 < 10 < 20 < 60",
