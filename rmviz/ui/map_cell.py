@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from rmviz.plots.families import family_dot
 from rmviz.plots.poems import card_html, family_html, place
 from rmviz.plots.tokens import escaped
 from rmviz.qdaif.read import MapTables, family, poems_of
@@ -95,6 +96,8 @@ def _poem(
     if opened == (number_, "family"):
         line, ancestors = family(tables.attempts, number_)
         rows = [{str(k): v for k, v in one.items()} for one in line.to_dict("records")]
+        if len(rows) > 1:
+            st.graphviz_chart(family_dot(rows, dark=st.context.theme.type == "dark"), width="content")
         st.html(family_html(rows, ancestors))
     elif opened == (number_, "features"):
         map_features.features_of_poem(artifact, str(poem["text"]), artifacts)

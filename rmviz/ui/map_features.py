@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
 import streamlit as st
 
+from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
-from rmviz.ui import bench, cached, live, pickers, readings
+from rmviz.ui import bench, cached, live, pickers, readings, style
 from rmviz.ui.words import SIGN, counted, number, plain, shortened
 
 _ROWS = 8
@@ -42,8 +44,21 @@ def features_of_poem(artifact: Artifact, text: str, artifacts: Sequence[Artifact
         "Feature shown on the tokens", ids, key="map-feature",
         format_func=lambda f: f"{f} · {number(effects.get(f), signed=True)} · {shortened(words.get(f, ''), 40)}",
     )  # fmt: skip
+    st.html(features_table(rows))
     readings.tokens_by_feature([_NAME], [answer], int(picked) if picked in effects else ids[0])
     st.caption(
         f"{counted(answer.num_rows, 'feature')} of {plain(sae.name)} fire; the {len(ids)} with the largest effects on "
         f"this poem can be chosen. {SIGN}"
     )
+
+
+def features_table(rows: pd.DataFrame) -> str:
+    """HTML: the features of one text, what each fires on, its effect and its strongest activation."""
+    lines = [
+        f"<tr><td>{int(row['feature'])}</td><td>{escaped(shortened(str(row['top_tokens']), 60))}</td>"
+        f'<td><span class="{style.sign_class(row["effect"])}">{number(row["effect"], signed=True)}</span></td>'
+        f"<td>{number(row['max_activation'])}</td><td>{int(row['tokens'])}</td></tr>"
+        for row in rows.to_dict("records")
+    ]
+    head = "<tr><th>feature</th><th>fires on</th><th>effect</th><th>max act</th><th>tokens</th></tr>"
+    return f'<div class="rm"><table class="rm-table">{head}{"".join(lines)}</table></div>'

@@ -38,7 +38,7 @@ table.rm-table tr:last-child td { border-bottom: 0; }
 .rm-examples .tk { white-space: normal; margin-bottom: .75rem; }
 .rm-rewards .v { font-size: 1.5rem; } .rm-rewards .v .muted { font-size: 1rem; font-weight: 500; }
 pre.rm-log { margin: 0; padding: 0; background: none; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .8rem; }
-[class*="st-key-rm-sticky"] { position: sticky; top: 3.6rem; }
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-rm-sticky"]) { position: sticky; top: 3.6rem; }
 </style>"""
 
 

@@ -1,11 +1,13 @@
 """Poems as HTML: text is text, and nothing of it is lost."""
 
+import re
 from html.parser import HTMLParser
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmviz.plots.families import MAX_NODES, family_dot, quoted
 from rmviz.plots.poems import card_html, family_html, folded, origin, poem_html, rescored_html, reward_words
 
 ALLOWED = {"div", "p", "b", "span", "bdi", "i", "details", "summary", "h5"}
@@ -93,3 +95,16 @@ def test_rewards_have_a_sign():
     assert (
         reward_words(0.5) == "+0.500" and reward_words(-0.5) == "−0.500" and reward_words(float("inf")) == "no reward"
     )
+
+
+@given(st.text(max_size=60))
+def test_no_label_ends_its_place_in_the_graph(text):
+    inner = quoted(text)[1:-1]
+    unescaped = re.sub(r"\\.", "", inner, flags=re.S)
+    assert '"' not in unescaped and "\\" not in unescaped and "\n" not in inner
+
+
+def test_a_graph_has_a_poem_once_and_an_arrow_per_parent():
+    line = [poem(attempt_id=90 - i, generation=i, parents=[89 - i]) for i in range(MAX_NODES + 5)]
+    dot = family_dot(line, dark=True)
+    assert dot.count("label=") == MAX_NODES and dot.count("->") == MAX_NODES - 1 and "n89 -> n90" in dot
