@@ -51,7 +51,8 @@ class MapConfig:
     """Folder or hub id of the classifier, or of the language model that judges."""
 
     method: Method = often("qdaif")
-    """qdaif; or a baseline: random (no archive), fixed_seed (rewrites one poem), quality_only (no cells)."""
+    """How the search goes: qdaif, or a baseline. random has no archive, fixed_seed rewrites one poem, quality_only knows
+    no cells."""
 
     baselines: bool = often(False)
     """Whether to run all four methods, so that their curves stand side by side."""

@@ -225,7 +225,7 @@ def _coloured(scale: Scale, unit: str) -> dict[str, Any]:
 def _hatch(width: float, height: float) -> dict[str, Any]:
     """Slanted lines over a cell whose figure rests on too few draws."""
     side = width * (1 - _GAP)
-    size = {"shape": hatching(height / width), "size": side * side, "strokeWidth": 1.3}
+    size = {"shape": hatching(height / width, 0.16 if width >= 40 else 0.7), "size": side * side, "strokeWidth": 1.3}
     ink = {"condition": {"test": "datum.bright", "value": _DARK}, "value": _LIGHT}
     return {
         "transform": [{"filter": "datum.hatched"}],

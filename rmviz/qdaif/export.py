@@ -61,13 +61,14 @@ def figure(artifact: Artifact, cells: pd.DataFrame, value: str) -> Picture:
     rows, columns = axes[0]["labels"], axes[1]["labels"] if len(axes) > 1 else [""]
     shape = (len(rows), len(columns))
     n = int(cells["n"].iloc[0])
+    few = max(n, int(artifact.config.get("min_draws", 1)))
     names = " and ".join(axis["name"] for axis in axes)
     return heat_map(
         cells[value].to_numpy(float).reshape(shape), rows, columns,
         title=f"{artifact.name}: {value.replace('_', ' ')} by {names}",
         notes=[
             f"Each cell: {MEANINGS[value]}.",
-            f"n = {n} draws where cells are compared; hatched cells have fewer. {artifact.metrics['num_attempts']:,} "
+            f"n = {n} draws where cells are compared; hatched cells have fewer than {few}. {artifact.metrics['num_attempts']:,} "
             f"poems, seed {artifact.metrics['seed']}, {artifact.id}.",
         ],
         hatched=cells["thin"].to_numpy(bool).reshape(shape), counts=cells["draws"].to_numpy(int).reshape(shape),

@@ -72,7 +72,8 @@ def heat_map(
     if click:
         key = f"{key}-{map_link.generation()}"
         shared |= {"on_select": lambda: map_link.choose(key), "selection_mode": plots.CELL}
-    st.vega_lite_chart(drawn, spec, key=key, **shared)
+    with st.container(key=f"rm-map-{key}"):
+        st.vega_lite_chart(drawn, spec, key=key, **shared)
 
 
 def caption(artifact: Artifact, tables: MapTables, value: str, by: str) -> str:
@@ -83,8 +84,13 @@ def caption(artifact: Artifact, tables: MapTables, value: str, by: str) -> str:
         parts.append(f"A poem counts for the cell {filed}.")
     if value in REWARDS:
         parts.append("Rewards are in the model's own units; the higher (yellow), the more it prizes.")
-    parts.append(
-        f"Cells compare at n = {int(tables.filed(by)['n'].iloc[0])} draws; hatched ones have fewer, grey ones have no figure."
-    )
+    n = int(tables.filed(by)["n"].iloc[0])
+    few = counted(fewest(artifact, n), "draw")
+    parts.append(f"Cells compare at n = {n}; hatched ones have fewer than {few}, grey ones have no figure.")
     parts.append(f"{counted(len(tables.attempts), 'attempt')}, seed {artifact.metrics.get('seed')}, {artifact.id}.")
     return " ".join(parts)
+
+
+def fewest(artifact: Artifact, n: int) -> int:
+    """Draws below which a cell of a map is thin."""
+    return max(n, int(artifact.config.get("min_draws", 1)))

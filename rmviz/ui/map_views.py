@@ -114,8 +114,8 @@ def _axis_means(artifact: Artifact, side: str, some: pd.DataFrame) -> None:
 def labels(artifact: Artifact, tables: MapTables) -> None:
     """How often the label asked for is the one that the judge found, by axis."""
     axes = tables.grid.axes
-    for column, axis in zip(st.columns(max(2, len(axes)), gap="large"), axes, strict=False):
-        with column:
+    for number_, (column, axis) in enumerate(zip(st.columns(2, gap="large"), axes, strict=False)):
+        with column, st.container(key=f"rm-map-labels-{number_}"):
             st.markdown(f"#### {plain(axis.name[:1].upper() + axis.name[1:])}")
             st.markdown(f"**{plain(confusion_sentence(tables.confusion, axis.name))}**")
             counts, rows, columns = confusion_cells(tables.confusion, axis.name, axis.labels)

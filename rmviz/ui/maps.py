@@ -116,7 +116,11 @@ def _headline(artifact: Artifact, tables: MapTables) -> None:
                 ("QD score", number(figures.get("qd_score")), "sum over elites"),
                 ("best", number(figures.get("best"), signed=True), "reward"),
                 ("right labels", percent(figures.get("right_share")), "judged as asked"),
-                ("thin cells", f"{int(tables.filed('judged')['thin'].sum()):,}", f"fewer than {tables.n} draws"),
+                (
+                    "thin cells",
+                    f"{int(tables.filed('judged')['thin'].sum()):,}",
+                    f"fewer than {counted(map_figure.fewest(artifact, tables.n), 'draw')}",
+                ),
             ]
         )
     )

@@ -37,6 +37,8 @@ table.rm-table tr:last-child td { border-bottom: 0; }
 .rm-tokens { border: 0; padding: 0; max-height: 22rem; }
 .rm-examples .tk { white-space: normal; margin-bottom: .75rem; }
 .rm-rewards .v { font-size: 1.5rem; } .rm-rewards .v .muted { font-size: 1rem; font-weight: 500; }
+[class*="st-key-rm-map"] svg.marks { max-width: 100%; height: auto; }
+[class*="st-key-rm-map"] [data-testid="stElementContainer"]:has(canvas.marks) { overflow-x: auto; }
 pre.rm-log { margin: 0; padding: 0; background: none; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .8rem; }
 [data-testid="stLayoutWrapper"]:has(> [class*="st-key-rm-sticky"]) { position: sticky; top: 3.6rem; }
 </style>"""

@@ -45,6 +45,18 @@ def test_the_same_cell_twice_and_a_click_near_an_edge(maps_app, tab):
     opened(page, "limerick", "romantic")
 
 
+def test_a_map_fits_a_narrow_window_and_its_cells_still_open(maps_app, tab):
+    watched = tab(maps_app)
+    watched.page.set_viewport_size({"width": 960, "height": 800})
+    page = watched.open("/maps?map=toy+map&cell=0", "Maps")
+    opened(page, "haiku", "happy")
+    figure = page.locator('[data-testid="stVegaLiteChart"] svg.marks').first.bounding_box()
+    column = page.locator('[data-testid="stColumn"]').filter(has=page.locator("svg.marks")).last.bounding_box()
+    assert figure["x"] + figure["width"] <= column["x"] + column["width"] + 1
+    cell(page, "hymn", "reflective").click()
+    opened(page, "hymn", "reflective")
+
+
 def test_a_cold_link_opens_map_value_filing_cell_and_poem(maps_app, tab):
     maps_app.restart()
     page = tab(maps_app).open("/maps?map=toy+map&value=draws&by=asked&cell=13&view=map", "Maps")
