@@ -21,6 +21,8 @@ PAGE_OF = {
     "effects": "features",
     "sae": "playground",
     "reward_model": "playground",
+    "map": "maps",
+    "comparison": "maps",
 }
 
 _Figure = tuple[str, Callable[[Artifact], str]]
@@ -66,6 +68,18 @@ COLUMNS: Mapping[str, Sequence[_Figure]] = {
         ("rows", _metric("num_rows")),
     ],
     "features": [("features", _metric("num_features")), ("seed", _setting("seed"))],
+    "map": [
+        ("method", _setting("method")),
+        ("attempts", _metric("num_attempts")),
+        ("coverage", _metric("coverage", percent)),
+        ("QD score", _metric("qd_score")),
+        ("best", _metric("best")),
+        ("seed", _metric("seed")),
+    ],
+    "comparison": [
+        ("what", lambda artifact: str(artifact.metrics.get("what") or "–")),
+        ("poems", _metric("num_poems")),
+    ],
 }
 
 
@@ -97,7 +111,14 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
             height=height_of(len(of_kind)),
         )
         if kind in PAGE_OF:
-            param = {"dataset": "dataset", "features": "features", "sae": "sae", "reward_model": "model"}.get(kind)
+            param = {
+                "dataset": "dataset",
+                "features": "features",
+                "sae": "sae",
+                "reward_model": "model",
+                "map": "map",
+                "comparison": "comparison",
+            }.get(kind)
             router.page_link(
                 PAGE_OF[kind],
                 f"Open {plain(shortened(of_kind[0].name, 50))}",
