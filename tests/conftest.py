@@ -1,6 +1,10 @@
 """What holds for all tests."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("rmviz", deadline=None)  # a busy machine is no error
+settings.load_profile("rmviz")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -92,7 +92,7 @@ class MapConfig:
     """Subtracted from every elite's reward in the QD score; auto takes the lowest reward of all runs."""
 
     equal_n: int = 0
-    """Draws at which cells are compared; 0 takes those of the cell with the fewest that has min_draws."""
+    """Draws at which cells are compared; 0 takes a fifth of those of the cell with the fewest that has min_draws."""
 
     min_draws: int = 10
     """A cell with fewer draws is marked as thin."""

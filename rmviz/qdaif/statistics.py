@@ -82,7 +82,12 @@ def expected_best(values: Float[np.ndarray, " draw"], n: int) -> float:
 def resampled_best(
     values: Float[np.ndarray, " draw"], n: int, num_resamples: int, rng: np.random.Generator
 ) -> Float[np.ndarray, " resample"]:
-    """`expected_best` of bootstrap resamples of the values; NaN where there are fewer than `n`."""
+    """`expected_best` of bootstrap resamples, made to lie about that of the values; NaN where there are fewer than `n`.
+
+    A resample holds some values twice, which lowers its best: so the resamples are centred on the estimate, and spread as
+    Student's t is for so few values. Central 95 % of them hold the truth in 85 to 95 % of cases where n is a fifth of
+    the values (normal, uniform, exponential), and in half of them where n is all: see `common_n`.
+    """
     if n < 1 or len(values) < n:
         return np.full(num_resamples, np.nan)
     weights = best_of_weights(len(values), n)
@@ -92,12 +97,17 @@ def resampled_best(
         np.repeat(ordered, rng.multinomial(len(values), np.full(len(values), 1 / len(values)))) @ weights
         for _ in range(num_resamples)
     ]
-    return np.array(found)
+    freedom = max(1, len(values) - 1)
+    stretch = (1 + 1.21 / freedom) * math.sqrt(len(values) / freedom)  # of the normal's 1.96, as 2.37 / freedom is
+    return (np.array(found) - np.mean(found)) * stretch + ordered @ weights
 
 
 def common_n(draws: Sequence[int], min_draws: int) -> int:
-    """Draws at which cells are compared: those of the cell with the fewest that has `min_draws`; 1 where none has."""
-    return min((number for number in draws if number >= min_draws), default=1)
+    """Draws at which cells are compared: a fifth of those of the cell with the fewest that has `min_draws`; 1 where none has.
+
+    The best of all draws of a cell is one value, and no interval can be told from one; a fifth leaves room for it.
+    """
+    return max(1, min((number for number in draws if number >= min_draws), default=1) // 5)
 
 
 def cell_statistics(

@@ -29,7 +29,7 @@ def shown(cells: pd.DataFrame, means: pd.DataFrame, value: str) -> list[str]:
     columns = list(dict.fromkeys(cells["column"]))
     width = max(12, *(len(column) + 2 for column in columns))
     first = max(len(row) for row in cells["row"]) + 2
-    lines = [f"{value}  (in brackets: fewer than {cells['n'].iloc[0]} draws)"]
+    lines = [f"{value}, cells compared at n = {cells['n'].iloc[0]} draws (in brackets: too few draws to compare)"]
     lines.append(" " * first + "".join(f"{column:>{width}}" for column in columns))
     for row, some in cells.groupby("row", sort=False):
         figures = [_figure(number, thin) for number, thin in zip(some[value], some["thin"], strict=True)]
