@@ -8,20 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rmviz.compare.keep import save_comparison
 from rmviz.compare.scoring import Scoring
-from rmviz.compare.slices import slice_table, slicings
-from rmviz.compare.tables import calibration_table, margins_of, model_table, pair_table, reward_table
+from rmviz.compare.tables import margins_of, pair_table
 from rmviz.configs.base import to_dict
 from rmviz.configs.compare import CompareConfig, names_of
 from rmviz.errors import ConfigError, DataError
 from rmviz.jobs.shards import made_shards, shard_folder
-from rmviz.store.artifact import Artifact, write_json
+from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
-
-KIND = "models"
-"""What `kind` in comparison.json says of a comparison of models, beside those of maps."""
 
 
 def run(config: CompareConfig, workspace: Workspace, report: Report) -> Artifact:
@@ -44,21 +41,12 @@ def run(config: CompareConfig, workspace: Workspace, report: Report) -> Artifact
     name = config.name or f"{', '.join(model.name for model in models[:3])}{' …' if len(models) > 3 else ''}"
     parents = (dataset.id, *(model.id for model in models), *(one.id for one in effects))
     with workspace.create("comparison", name=name, key=report.key, config=to_dict(config), parents=parents) as draft:
-        records = model_records(models)
-        pairs = pair_table(scoring.pairs)
-        table = model_table(records, pairs, rewards, config.num_bins, seed=config.seed)
-        save_table(pairs, draft.folder / "pairs.parquet")
-        save_table(reward_table(pairs, rewards, num_cut), draft.folder / "rewards.parquet")
-        save_table(table, draft.folder / "models.parquet")
-        save_table(slice_table(slicings(pairs), margins_of(rewards), seed=config.seed), draft.folder / "slices.parquet")
-        save_table(calibration_table(margins_of(rewards), config.num_bins), draft.folder / "calibration.parquet")
         info: dict[str, Any] = {
-            "kind": KIND, "dataset": dataset.id, "split": config.split, "seed": config.seed,
-            "num_bins": config.num_bins, "models": records, "effects": _by_model(effects, models),
+            "dataset": dataset.id, "split": config.split, "seed": config.seed, "num_bins": config.num_bins,
+            "models": model_records(models), "effects": _by_model(effects, models),
             "matches": _matches(scoring, report, draft.folder),
         }  # fmt: skip
-        write_json(draft.folder / "comparison.json", info)
-        draft.metrics |= _metrics(table, len(pairs))
+        draft.metrics |= save_comparison(draft.folder, info, pair_table(scoring.pairs), rewards, num_cut)
     return draft.kept
 
 
@@ -143,15 +131,3 @@ def _matches(scoring: Scoring, report: Report, folder: Any) -> list[dict[str, An
     if tables:
         save_table(pd.concat(tables, ignore_index=True), folder / "features.parquet")
     return found
-
-
-def _metrics(table: pd.DataFrame, num_pairs: int) -> dict[str, Any]:
-    """Key figures: those of the last model against the first."""
-    first, last = table.iloc[0], table.iloc[-1]
-    figures = {"accuracy_first": first["accuracy"], "accuracy_last": last["accuracy"],
-               "difference": last["difference"], "low": last["difference_low"], "high": last["difference_high"]}  # fmt: skip
-    return {
-        "what": KIND, "num_models": len(table), "num_pairs": num_pairs,
-        "num_flips": int(last["num_gained"] + last["num_lost"]), "num_missing": int(table["num_missing"].sum()),
-        **{name: float(value) if np.isfinite(value) else None for name, value in figures.items()},
-    }  # fmt: skip

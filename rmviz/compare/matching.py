@@ -72,12 +72,13 @@ def matched_features(
     fit = None
     if not frame:
         turn, fit = shared_frame(streams[0], streams[1])
-        decoders = [sae.W_dec[torch.from_numpy(f)].cpu() for (_, sae, _), f in zip(sides, alive, strict=True)]
+        decoders = [sae.W_dec[torch.tensor(f)].cpu() for (_, sae, _), f in zip(sides, alive, strict=True)]
         cosines = (decoders[0], decoders[1] @ turn)
     table = _table(best, noise, alive, cosines, [_effects(side[2]) for side in sides])
     info = {
         "first": first.id, "second": second.id, "by": "token" if same else "text", "num_texts": len(both),
-        "num_units": int(acts[0].shape[0]), "noise": noise, "frame_fit": fit, "no_cosine": frame,
+        "num_units": int(acts[0].shape[0]), "noise": noise if np.isfinite(noise) else None,
+        "frame_fit": fit if fit is not None and np.isfinite(fit) else None, "no_cosine": frame,
     }  # fmt: skip
     return table, info
 
@@ -210,7 +211,7 @@ def _table(
     mutual = np.array([b >= 0 and to_first[b] == a for a, b in enumerate(to_second)], dtype=bool)
     paired: Bool[np.ndarray, " b"] = np.zeros(len(to_first), bool)
     paired[to_second[mutual & (size_a > noise)]] = True
-    rows = [(a, b, size_a[a], _status(mutual[a], size_a[a], noise, "first")) for a, b in enumerate(to_second)]
+    rows = [(a, b, size_a[a], _status(bool(mutual[a]), size_a[a], noise, "first")) for a, b in enumerate(to_second)]
     rows += [(to_first[b], b, size_b[b], _status(False, size_b[b], noise, "second")) for b in np.flatnonzero(~paired)]
     firsts, seconds = (np.array([row[side] for row in rows], int) for side in (0, 1))
     columns: dict[str, Any] = {

@@ -16,6 +16,7 @@ FIRST, SECOND = CATEGORIES[0], CATEGORIES[1]
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")
 _ROW = 26  # pixels of one dot in a column of dots
+_TOP = 74  # pixels above a figure without a legend, so that its line of facts stands clear of the axis
 _GL_FROM = 3000
 _UNITS = {
     "rank": "rank of the reward, share of texts below",
@@ -34,12 +35,12 @@ def accuracy_dots(models: pd.DataFrame) -> go.Figure:
     styled(
         figure,
         title="Accuracy",
-        subtitle=short("chance: 0.5 (dotted)", f"n = {_span(models['n'], 'pairs')}", sign=False),
+        subtitle=short("chance: 50 % (dotted)", f"n = {_span(models['n'], 'pairs')}", sign=False),
         x="share of pairs ranked as people did",
         y="",
         height=150 + _ROW * len(models),
     )
-    return figure
+    return figure.update_xaxes(tickformat=".0%").update_layout(margin_t=_TOP)
 
 
 def slice_dots(slices: pd.DataFrame, first: str, second: str) -> go.Figure:
@@ -57,8 +58,8 @@ def slice_dots(slices: pd.DataFrame, first: str, second: str) -> go.Figure:
     colours = np.select([better, worse], [POSITIVE, NEGATIVE], NEUTRAL).tolist()
     ticks = [f"{label(str(value), 28)} · {n:,}" for value, n in zip(shown["value"], shown["num_common"], strict=True)]
     hovers = [
-        f"{label(str(row.value))}<br>difference {row.difference:+.3f} [{row.difference_low:+.3f}, "
-        f"{row.difference_high:+.3f}]<br>{row.num_common:,} pairs, {row.num_flips:,} changed side"
+        f"{label(str(row.value))}<br>difference {row.difference:+.1%} [{row.difference_low:+.1%}, "
+        f"{row.difference_high:+.1%}]<br>{row.num_common:,} pairs, {row.num_flips:,} changed side"
         for row in shown.itertuples()
     ]
     figure = _dots(shown, "difference", pd.Series(ticks), colours, hovers)
@@ -68,11 +69,11 @@ def slice_dots(slices: pd.DataFrame, first: str, second: str) -> go.Figure:
         figure,
         title="Difference by part of the data",
         subtitle=short(facts, "after each name: its pairs", sign=False),
-        x="difference of accuracy",
+        x="difference of accuracy (percentage points)",
         y="",
         height=150 + _ROW * max(len(shown), 1),
     )
-    return figure
+    return figure.update_xaxes(tickformat="+.0%").update_layout(margin_t=_TOP)
 
 
 def compared_scatter(texts: pd.DataFrame, by: Literal["rank", "z"], first: str, second: str) -> go.Figure:
@@ -155,12 +156,13 @@ def length_dots(models: pd.DataFrame) -> go.Figure:
         models: `name`, `n`, and `length`, `reward_length` with `_low` and `_high`.
     """
     figure = go.Figure()
-    for name, field, colour, symbol in (
-        ("margin with length difference, within pairs", "length", FIRST, "circle"),
-        ("reward with length, over texts", "reward_length", SECOND, "diamond"),
+    for name, field, colour, symbol, offset in (
+        ("margin with length difference, within pairs", "length", FIRST, "circle", -0.14),
+        ("reward with length, over texts", "reward_length", SECOND, "diamond", 0.14),
     ):
-        part = _dots(models, field, models["name"], [colour] * len(models), name=name, symbol=symbol)
-        figure.add_traces(list(part.data))
+        figure = _dots(
+            models, field, models["name"], [colour] * len(models), name=name, symbol=symbol, offset=offset, onto=figure
+        )
     figure.add_vline(x=0, line={"color": NEUTRAL, "dash": "dot"})
     styled(
         figure,
@@ -170,7 +172,7 @@ def length_dots(models: pd.DataFrame) -> go.Figure:
         y="",
         height=180 + 2 * _ROW * len(models),
     )
-    return figure.update_layout(scattermode="group").update_yaxes(range=[len(models) - 0.5, -0.5])
+    return figure
 
 
 def step_lines(models: pd.DataFrame, field: str, title: str, y: str, chosen: int) -> go.Figure:
@@ -192,9 +194,12 @@ def step_lines(models: pd.DataFrame, field: str, title: str, y: str, chosen: int
             hovertemplate="step %{x:,}<br>%{y:.4g}<extra></extra>",
         )
     )  # fmt: skip
-    figure.add_vline(x=float(models["step"].iloc[chosen]), line={"color": POSITIVE, "width": 2})
+    at = float(models["step"].iloc[chosen])
+    figure.add_vline(x=at, line={"color": NEUTRAL, "width": 6}, opacity=0.3, layer="below")
     facts = f"n = {_span(models['n'], 'pairs')}"
-    return styled(figure, title=title, subtitle=short(facts, sign=False), x="step", y=y, height=300)
+    return styled(figure, title=title, subtitle=short(facts, sign=False), x="step", y=y, height=300).update_layout(
+        margin_t=_TOP
+    )
 
 
 def effect_moves(features: pd.DataFrame, first: str, second: str) -> go.Figure:
@@ -237,6 +242,8 @@ def _dots(
     *,
     name: str | None = None,
     symbol: str = "circle",
+    offset: float = 0.0,
+    onto: go.Figure | None = None,
 ) -> go.Figure:
     """A column of dots with whiskers, the first row on top; the interval is in `_low` and `_high`."""
     own = ("low", "high") if field == "accuracy" and "accuracy_low" not in table else (f"{field}_low", f"{field}_high")
@@ -244,11 +251,13 @@ def _dots(
         f"{label(str(tick))}<br>{value:.4g} [{low:.4g}, {high:.4g}]"
         for tick, value, low, high in zip(ticks, table[field], table[own[0]], table[own[1]], strict=True)
     ]
-    figure = go.Figure(
+    figure = onto or go.Figure()
+    figure.add_trace(
         go.Scatter(
-            x=table[field].tolist(), y=list(range(len(table))), mode="markers", name=name, showlegend=name is not None,
+            x=table[field].tolist(), y=[place + offset for place in range(len(table))], mode="markers",
+            name=name, showlegend=name is not None,
             marker={"color": list(colours), "size": 9, "symbol": symbol}, hovertext=list(texts), hoverinfo="text",
-            error_x=_error(table, field, *own, NEUTRAL),
+            error_x=_error(table, field, *own, colours[0] if onto else NEUTRAL),
         )
     )  # fmt: skip
     shown = [label(str(tick), 44) for tick in ticks]

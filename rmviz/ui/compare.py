@@ -5,6 +5,7 @@ from typing import Any
 
 import streamlit as st
 
+from rmviz.compare.keep import KIND
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.ui import (
@@ -20,7 +21,7 @@ from rmviz.ui import (
     style,
 )
 from rmviz.ui.compare_tables import Compared
-from rmviz.ui.words import counted, interval, number, percent, plain
+from rmviz.ui.words import counted, percent, plain
 
 VIEWS = {
     "accuracy": "Accuracy",
@@ -36,7 +37,7 @@ VIEWS = {
 def of_models(artifacts: Sequence[Artifact]) -> list[Artifact]:
     """The comparisons of reward models; those of maps have a page of their own."""
     return [
-        artifact for artifact in artifacts if artifact.kind == "comparison" and artifact.metrics.get("what") == "models"
+        artifact for artifact in artifacts if artifact.kind == "comparison" and artifact.metrics.get("what") == KIND
     ]
 
 
@@ -122,9 +123,9 @@ def _headline(compared: Compared) -> None:
     for title, row in (("first: accuracy", first), ("second: accuracy", second)):
         under = f"{percent(row['accuracy_low'])} to {percent(row['accuracy_high'])}"
         items.append((title, percent(row["accuracy"]), f"{under}, n = {counted(int(row['n']), 'pair')}"))
-    where = interval(second["difference_low"], second["difference_high"])
+    where = compare_tables.points_interval(second["difference_low"], second["difference_high"])
     items.append(
-        ("second − first", number(second["difference"], signed=True), f"{where}, n = {int(second['num_common']):,}")
+        ("second − first", compare_tables.points(second["difference"]), f"{where}, n = {int(second['num_common']):,}")
     )
     gained, lost = int(second["num_gained"]), int(second["num_lost"])
     items.append(("pairs that changed side", f"{gained + lost:,}", f"{gained:,} gained, {lost:,} lost"))

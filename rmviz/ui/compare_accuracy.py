@@ -20,16 +20,16 @@ def accuracy(compared: Compared) -> None:
         st.plotly_chart(accuracy_dots(table), key=f"accuracy-{compared.artifact.id}")
         source = compared.artifact.id
         st.caption(plain(caption("compare_accuracy", n_pairs=int(table["n"].max()), seed=compared.seed, source=source)))
-        shown = ["name", "accuracy", "accuracy_low", "accuracy_high", "difference", "difference_low", "difference_high",
-                 "num_gained", "num_lost", "num_ties", "num_missing", "n"]  # fmt: skip
-        _figures(table[shown], compared)
     with right:
-        _slices(compared)
+        _slices(compared, int(table["num_common"].iloc[compared.second]))
+    shown = ["name", "accuracy", "accuracy_low", "accuracy_high", "difference", "difference_low", "difference_high",
+             "num_gained", "num_lost", "num_ties", "num_missing", "n"]  # fmt: skip
+    _figures(table[shown], compared)
 
 
 def _figures(table: pd.DataFrame, compared: Compared) -> None:
     number = st.column_config.NumberColumn
-    titles = {"accuracy": "accuracy", "accuracy_low": "low", "accuracy_high": "high", "difference": "to first",
+    titles = {"accuracy": "accuracy", "accuracy_low": "low", "accuracy_high": "high", "difference": "− first",
               "difference_low": "low ", "difference_high": "high ", "num_gained": "gained", "num_lost": "lost",
               "num_ties": "ties", "num_missing": "no number", "n": "pairs"}  # fmt: skip
     config = {
@@ -44,7 +44,7 @@ def _figures(table: pd.DataFrame, compared: Compared) -> None:
     export.table_buttons(compare_tables.models(compared), f"{compared.artifact.name}-models", "compared-models")
 
 
-def _slices(compared: Compared) -> None:
+def _slices(compared: Compared, num_pairs: int) -> None:
     table = compare_tables.slices(compared)
     own = table[table["model"] == compared.second]
     columns = {str(name): plain(str(name)) for name in own["column"].unique()}
@@ -69,8 +69,7 @@ def _slices(compared: Compared) -> None:
     if nothing:
         st.caption(plain(f"No pair that both models could score: {', '.join(nothing)}."))
     source = compared.artifact.id
-    n = int(shown["num_common"].sum())
-    st.caption(plain(caption("compare_slices", n_pairs=n, seed=compared.seed, source=source)))
+    st.caption(plain(caption("compare_slices", n_pairs=num_pairs, seed=compared.seed, source=source)))
     export.table_buttons(table, f"{compared.artifact.name}-slices", "slices")
 
 

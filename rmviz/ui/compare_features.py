@@ -14,7 +14,13 @@ from rmviz.ui import cached, compare_tables, export, pickers
 from rmviz.ui.compare_tables import Compared
 from rmviz.ui.words import counted, number, percent, plain
 
-SHOWN = {"matched": "Matched", "first": "Only first", "second": "Only second"}
+SHOWN = {"matched": "Matched", "shared": "Shared", "first": "Only first", "second": "Only second"}
+MEANINGS = {
+    "matched": "Each is the other's best match; those whose effect moved furthest come first.",
+    "shared": "More alike than chance, but one of the two is still more like another feature: split, merged, or near.",
+    "first": "No feature of the second SAE fires more like it than chance would have it; the strongest effects first.",
+    "second": "No feature of the first SAE fires more like it than chance would have it; the strongest effects first.",
+}
 
 
 def features(compared: Compared, artifacts: Sequence[Artifact]) -> None:
@@ -39,25 +45,24 @@ def features(compared: Compared, artifacts: Sequence[Artifact]) -> None:
     table = table.assign(words=_fires_on(table, words))
     _how(info)
     show = pickers.choice("Show", SHOWN, "show", "matched", label_visibility="collapsed")
-    matched = (
-        table[table["status"].isin(["matched", "shared"])]
-        if show == "matched"
-        else table[table["status"] == f"only {show}"]
-    )
-    by = matched["moved"] if show == "matched" else matched[f"effect_{show}"]
-    shown = matched.iloc[np.argsort(-by.abs().fillna(0).to_numpy(), kind="stable")].reset_index(drop=True)
+    status = show if show in ("matched", "shared") else f"only {show}"
+    found = table[table["status"] == status]
+    by = found["moved" if status == show else f"effect_{show}"]
+    shown = found.iloc[np.argsort(-by.abs().fillna(0).to_numpy(), kind="stable")].reset_index(drop=True)
     if shown.empty:
         st.info(f"No feature is {SHOWN[show].lower()}.", icon=":material/search_off:")
         return
-    left, right = st.columns([6, 5], gap="medium")
+    st.caption(MEANINGS[show])
+    if show != "matched":
+        _table(compared, shown, show)
+        return
+    left, right = st.columns([7, 5], gap="medium")
     with left:
         _table(compared, shown, show)
     with right:
-        if show == "matched":
-            pairs = shown[shown["status"] == "matched"]
-            st.plotly_chart(effect_moves(pairs, compared.first_name, compared.second_name), key=f"moves-{which}")
-            source = compared.artifact.id
-            st.caption(plain(caption("compare_effects", n_features=len(pairs), seed=compared.seed, source=source)))
+        st.plotly_chart(effect_moves(shown, compared.first_name, compared.second_name), key=f"moves-{which}")
+        source = compared.artifact.id
+        st.caption(plain(caption("compare_effects", n_features=len(shown), seed=compared.seed, source=source)))
 
 
 def _match(compared: Compared) -> tuple[int | None, bool]:
@@ -115,19 +120,15 @@ def _fires_on(table: pd.DataFrame, words: Sequence[dict[int, str]]) -> list[str]
 
 def _table(compared: Compared, shown: pd.DataFrame, show: str) -> None:
     column = st.column_config
-    effect = "Mean effect on the reward, in standard deviations of the model's rewards."
-    both = [
-        "feature_first",
-        "feature_second",
-        "words",
-        "moved",
-        "effect_first",
-        "effect_second",
-        "correlation",
-        "cosine",
-        "status",
-    ]
-    order = both if show == "matched" else [f"feature_{show}", "words", f"effect_{show}", "correlation"]
+    effect = (
+        "Mean effect on the reward in the first (1) or second (2) model, in standard deviations of the model's rewards."
+    )
+    sides, effects = ["feature_first", "feature_second"], ["effect_first", "effect_second"]
+    order = (
+        [*sides, "words", "moved", *effects, "correlation", "cosine"]
+        if show in ("matched", "shared")
+        else [f"feature_{show}", "words", f"effect_{show}", "correlation"]
+    )
     if shown["cosine"].isna().all():
         order = [name for name in order if name != "cosine"]
     st.dataframe(
@@ -142,20 +143,17 @@ def _table(compared: Compared, shown: pd.DataFrame, show: str) -> None:
                 "first", width=60, format="%d", help="Feature of the first model's SAE."
             ),
             "feature_second": column.NumberColumn("second", width=64, format="%d", help="Feature of the second's."),
-            "words": column.TextColumn("fires on", width=170),
+            "words": column.TextColumn("fires on", width=150),
             "moved": column.NumberColumn(
-                "moved", width=80, format="%+.3g", help="Effect in the second − in the first."
+                "moved", width=72, format="%+.3g", help="Effect in the second − in the first."
             ),
-            "effect_first": column.NumberColumn("effect, first", width=96, format="%+.3g", help=effect),
-            "effect_second": column.NumberColumn("effect, second", width=104, format="%+.3g", help=effect),
+            "effect_first": column.NumberColumn("effect 1", width=76, format="%+.3g", help=effect),
+            "effect_second": column.NumberColumn("effect 2", width=76, format="%+.3g", help=effect),
             "correlation": column.NumberColumn(
                 "corr.", width=64, format="%.2f", help="Of activations; best of the other SAE."
             ),
             "cosine": column.NumberColumn(
                 "cosine", width=68, format="%.2f", help="Of decoder directions in one frame."
-            ),
-            "status": column.TextColumn(
-                "match", width=80, help="matched: each is the other's best. shared: one is more like another feature."
             ),
         },
     )

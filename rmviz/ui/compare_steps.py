@@ -10,10 +10,11 @@ from rmviz.compare.tables import margins_of
 from rmviz.plots.captions import caption
 from rmviz.plots.compare import step_lines
 from rmviz.plots.rewards import margin_histogram
+from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
 from rmviz.ui import cached, compare_tables, empty, export, pickers, router, style
-from rmviz.ui.compare_tables import Compared
-from rmviz.ui.words import SIGN, interval, number, percent, plain
+from rmviz.ui.compare_tables import Compared, points, points_interval
+from rmviz.ui.words import SIGN, number, percent, plain
 
 NUM_EFFECTS = 10
 
@@ -24,12 +25,12 @@ def steps(compared: Compared, artifacts: Sequence[Artifact]) -> None:
     chosen = _slider(models["step"].astype(int).tolist())
     row = models.iloc[chosen]
     items = [
-        ("step", f"{int(row['step']):,}", plain(str(row["name"]))),
+        ("step", f"{int(row['step']):,}", escaped(str(row["name"]))),
         ("accuracy", percent(row["accuracy"]), f"{percent(row['accuracy_low'])} to {percent(row['accuracy_high'])}"),
         (
             "to the first model",
-            number(row["difference"], signed=True),
-            interval(row["difference_low"], row["difference_high"]),
+            points(row["difference"]),
+            points_interval(row["difference_low"], row["difference_high"]),
         ),
         ("mean margin", number(row["margin"], signed=True), "standard deviations of its rewards"),
         ("ECE", number(row["ece"]), f"by chance below {number(row['ece_noise'])}"),
@@ -37,13 +38,13 @@ def steps(compared: Compared, artifacts: Sequence[Artifact]) -> None:
     st.html(style.figures(items))
     left, middle, right = st.columns(3, gap="medium")
     with left:
-        figure = step_lines(models, "accuracy", "Accuracy", "share of pairs ranked as people did", chosen)
+        figure = step_lines(models, "accuracy", "Accuracy", "accuracy", chosen).update_yaxes(tickformat=".1%")
         st.plotly_chart(figure, key="steps-accuracy", config=style.PLAIN_CHART)
     with middle:
-        figure = step_lines(models, "margin", "Mean margin", "standard deviations of rewards", chosen)
+        figure = step_lines(models, "margin", "Mean margin", "sd of rewards", chosen)
         st.plotly_chart(figure, key="steps-margin", config=style.PLAIN_CHART)
     with right:
-        figure = step_lines(models, "ece", "Calibration error", "ECE", chosen)
+        figure = step_lines(models, "ece", "Calibration error", "ECE", chosen).update_yaxes(rangemode="tozero")
         st.plotly_chart(figure, key="steps-ece", config=style.PLAIN_CHART)
     source = compared.artifact.id
     st.caption(plain(caption("compare_steps", n_pairs=int(models["n"].max()), seed=compared.seed, source=source)))

@@ -11,6 +11,7 @@ from rmviz.compare.slices import slice_table, slicings
 from rmviz.compare.tables import arranged, flip_table, margins_of, model_table
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
+from rmviz.ui.words import interval, number
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,16 @@ class Compared:
     def num_models(self) -> int:
         """How many models were scored."""
         return len(self.names)
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points."""
+    return f"{number(100 * difference, signed=True)} pp" if np.isfinite(difference) else "–"
+
+
+def points_interval(low: float, high: float) -> str:
+    """Its 95 % interval."""
+    return interval(100 * low, 100 * high)
 
 
 def information(artifact: Artifact) -> dict[str, Any]:
