@@ -30,6 +30,7 @@ def test_every_command_has_help(command):
     assert result.exit_code == 0 and "Usage" in result.output
 
 
+@pytest.mark.alone
 def test_help_comes_in_under_a_second():
     def seconds() -> float:
         start = time.perf_counter()

@@ -48,9 +48,21 @@ def from_dict(kind: type[C], values: dict[str, Any]) -> C:
     return kind(**{name: _coerced(name, value, hints[name]) for name, value in values.items()})
 
 
-def parent(*kinds: str, external: bool = False) -> Any:
-    """A required field that names an artifact of one of these kinds (or, if `external`, a folder or a hub id)."""
-    return field(metadata={"artifact": kinds, "external": external})
+def parent(*kinds: str, external: bool = False, optional: bool = False) -> Any:
+    """A field that names an artifact of one of these kinds (or, if `external`, a folder or a hub id).
+
+    Args:
+        kinds: Kinds of artifacts that it may name.
+        external: Whether it may also name a folder or a hub id.
+        optional: Whether it may be left empty; it must be given otherwise.
+    """
+    metadata = {"artifact": kinds, "external": external}
+    return field(default="", metadata=metadata) if optional else field(metadata=metadata)
+
+
+def often(default: Any) -> Any:
+    """A field that people often change: forms show it before those that they fold away."""
+    return field(default=default, metadata={"often": True})
 
 
 def parent_list(*kinds: str, optional: bool = False) -> Any:

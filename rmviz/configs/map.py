@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rmviz.configs.axes import GENRES, TONES, parse_grid
-from rmviz.configs.base import at_least, parent, require
+from rmviz.configs.base import at_least, often, parent, require
 
 Generator = Literal["world", "transformers", "openai"]
 Method = Literal["qdaif", "random", "fixed_seed", "quality_only"]
@@ -25,16 +25,16 @@ class MapConfig:
     name: str = ""
     """What to call the map."""
 
-    rows: str = GENRES
+    rows: str = often(GENRES)
     """First axis: `name: label, label`, or edges of bins: `length: 0 < 20 < 50`."""
 
-    columns: str = TONES
+    columns: str = often(TONES)
     """Second axis; empty for a map with one axis."""
 
     axes_file: str = ""
     """YAML file with the axes, in place of rows and columns."""
 
-    generator: Generator = "world"
+    generator: Generator = often("world")
     """world is the planted language model, transformers any local one, openai any compatible server."""
 
     server: str = ""
@@ -43,17 +43,18 @@ class MapConfig:
     max_requests: int = 0
     """Ask the server at most this often, retries included; 0: as often as needed."""
 
-    judge: str = "world"
+    judge: str = often("world")
     """What decides the cell of a poem: asked, form, measure, classifier, llm or world; `genre=form, tone=asked` for
     one per axis."""
 
     judge_model: str = ""
     """Folder or hub id of the classifier, or of the language model that judges."""
 
-    method: Method = "qdaif"
-    """qdaif; or a baseline: random (no archive), fixed_seed (rewrites one poem), quality_only (no cells)."""
+    method: Method = often("qdaif")
+    """How the search goes: qdaif, or a baseline. random has no archive, fixed_seed rewrites one poem, quality_only knows
+    no cells."""
 
-    baselines: bool = False
+    baselines: bool = often(False)
     """Whether to run all four methods, so that their curves stand side by side."""
 
     num_repeats: int = 1
@@ -133,16 +134,16 @@ class MapRescoreConfig:
     map: str = parent("map")
     """Id or name of the map."""
 
-    model: str = ""
+    model: str = parent("reward_model", optional=True)
     """Id or name of the other reward model; that of other_map when empty."""
 
-    other_map: str = ""
+    other_map: str = parent("map", optional=True)
     """Id or name of the map that was searched with the other reward model, where there is one."""
 
-    sae: str = ""
+    sae: str = parent("sae", optional=True)
     """Id or name of the SAE whose features are switched off."""
 
-    features: str = ""
+    features: str = often("")
     """Features to switch off, as in `3, 17, 204`; all of them at once."""
 
     name: str = ""

@@ -123,7 +123,8 @@ class FeatureIndex:
                 self.word_tally.add(firings)
                 self.windows.add(firings)
             if clock.due():
-                save_pass(checkpoint, num_texts, self.tally, self.word_tally, self.windows)
+                with clock.saving():
+                    save_pass(checkpoint, num_texts, self.tally, self.word_tally, self.windows)
             yield num_texts
         self.word_tally.merge()
 

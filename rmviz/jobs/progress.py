@@ -6,7 +6,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +17,9 @@ from rmviz.store.artifact import write_json
 
 Listener = Callable[[str, int, int, float, Mapping[str, float]], None]
 """Called with job kind, step, total, steps per second and metrics."""
+
+_LEAST_WORK = 100
+"""Seconds of work for each second of saving."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,11 +68,15 @@ class JobReport:
 
 
 class CheckpointClock:
-    """Says when it is time for a checkpoint: every 30 seconds, or RMVIZ_CHECKPOINT_SECONDS."""
+    """Says when it is time for a checkpoint: every 30 seconds, later where saving takes more than 1 % of that.
+
+    RMVIZ_CHECKPOINT_SECONDS sets another interval, which is kept to whatever it costs.
+    """
 
     def __init__(self) -> None:
         """Begin to count."""
-        self._every = float(os.environ.get("RMVIZ_CHECKPOINT_SECONDS") or 30.0)
+        chosen = os.environ.get("RMVIZ_CHECKPOINT_SECONDS")
+        self._every, self._fixed = float(chosen or 30.0), bool(chosen)
         self._last = time.monotonic()
 
     def due(self) -> bool:
@@ -77,6 +85,19 @@ class CheckpointClock:
             return False
         self._last = time.monotonic()
         return True
+
+    def took(self, seconds: float) -> None:
+        """Note what a checkpoint took."""
+        if not self._fixed:
+            self._every = max(30.0, _LEAST_WORK * seconds)
+        self._last = time.monotonic()
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """While open, a checkpoint is being saved."""
+        start = time.monotonic()
+        yield
+        self.took(time.monotonic() - start)
 
 
 class TerminalProgress:

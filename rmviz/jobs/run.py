@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from rmviz.configs.base import parent_lists, parents, to_dict
+from rmviz.configs.base import parent_lists, parents, required, to_dict
 from rmviz.configs.files import config_file
 from rmviz.errors import ConfigError
 from rmviz.jobs.interrupts import interruptible
@@ -120,9 +120,12 @@ def pinned(config: Any, workspace: Workspace) -> Any:
         NotFoundError: A named artifact does not exist.
     """
     external = {f.name for f in fields(config) if f.metadata.get("external")}
+    left_out = {f.name for f in fields(config) if not required(f)}
     found: dict[str, str] = {}
     for name, kinds in parents(type(config)).items():
         ref = getattr(config, name)
+        if not ref and name in left_out:
+            continue
         if name in external and not any(workspace.catalogue.find(ref=ref)):
             found[name] = str(Path(ref).expanduser().resolve()) if Path(ref).expanduser().exists() else ref
         else:

@@ -16,6 +16,12 @@ from rmviz.errors import ConfigError
 LONGEST_TEXT = 20_000
 """Characters kept of a text; what lies beyond is cut, and the attempt marked."""
 
+COUNTED = ("", "cut", "no cell")
+"""What may be wrong with an attempt that counts as a draw; it may still count for the cell that was asked for."""
+
+UNWRITTEN = ("empty", "refusal")
+"""What is wrong with an attempt that holds no poem; it says nothing of whether labels are right."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from rmviz.errors import ConfigError
+from rmviz.qdaif.attempts import COUNTED
 from rmviz.qdaif.picture import Picture, heat_map
-from rmviz.qdaif.tables import COUNTED
 from rmviz.qdaif.view import cell_values
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
@@ -17,7 +17,7 @@ from rmviz.store.tables import load_table
 _POEMS = 5
 """Poems of each cell on the page."""
 
-_MEANINGS = {
+MEANINGS = {
     "best": "the highest reward found for each cell; it grows with the number of draws",
     "expected_best": "the reward expected of the best of n draws in each cell, so that cells compare",
     "median": "the median reward of each cell's draws",
@@ -25,6 +25,8 @@ _MEANINGS = {
     "draws": "how many poems fell into each cell",
     "right_share": "the share of poems asked for in each cell that the judge found there",
 }
+"""What each figure of a cell is, as the end of a sentence."""
+
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#212529}"
     "pre{white-space:pre-wrap;border-left:3px solid #ced4da;padding-left:.8rem;margin:.4rem 0 1rem;font:inherit}"
@@ -59,13 +61,14 @@ def figure(artifact: Artifact, cells: pd.DataFrame, value: str) -> Picture:
     rows, columns = axes[0]["labels"], axes[1]["labels"] if len(axes) > 1 else [""]
     shape = (len(rows), len(columns))
     n = int(cells["n"].iloc[0])
+    few = max(n, int(artifact.config.get("min_draws", 1)))
     names = " and ".join(axis["name"] for axis in axes)
     return heat_map(
         cells[value].to_numpy(float).reshape(shape), rows, columns,
         title=f"{artifact.name}: {value.replace('_', ' ')} by {names}",
         notes=[
-            f"Each cell: {_MEANINGS[value]}.",
-            f"n = {n} draws where cells are compared; hatched cells have fewer. {artifact.metrics['num_attempts']:,} "
+            f"Each cell: {MEANINGS[value]}.",
+            f"n = {n} draws where cells are compared; hatched cells have fewer than {few}. {artifact.metrics['num_attempts']:,} "
             f"poems, seed {artifact.metrics['seed']}, {artifact.id}.",
         ],
         hatched=cells["thin"].to_numpy(bool).reshape(shape), counts=cells["draws"].to_numpy(int).reshape(shape),

@@ -12,9 +12,9 @@ from rmviz.configs.base import to_dict
 from rmviz.configs.map import MapRescoreConfig, feature_list
 from rmviz.errors import ConfigError, DataError
 from rmviz.models.load import from_artifact
+from rmviz.qdaif.attempts import COUNTED
 from rmviz.qdaif.differences import ablated_cells, difference_cells
 from rmviz.qdaif.scoring import scorer
-from rmviz.qdaif.tables import COUNTED
 from rmviz.sae.files import load_sae_artifact
 from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.tables import load_table, save_table

@@ -10,11 +10,8 @@ import pandas as pd
 from rmviz.configs.axes import Grid
 from rmviz.configs.map import MapConfig
 from rmviz.qdaif.archive import Archive
-from rmviz.qdaif.attempts import Attempt
+from rmviz.qdaif.attempts import COUNTED, UNWRITTEN, Attempt
 from rmviz.qdaif.statistics import cell_statistics, common_n, confusion, label_means, mean_interval
-
-COUNTED = ("", "cut", "no cell")
-"""What may be wrong with an attempt that counts as a draw; it may still count for the cell that was asked for."""
 
 Filing = str
 """Which cell counts: `judged` or `asked`."""
@@ -73,7 +70,7 @@ def _right_shares(attempts: Sequence[Attempt], grid: Grid) -> np.ndarray:
     """Share of the poems asked for in each cell that the judge found there; NaN where none was asked for."""
     asked, right = np.zeros(grid.num_cells), np.zeros(grid.num_cells)
     for one in attempts:
-        if one.asked >= 0 and one.problem not in ("empty", "refusal"):
+        if one.asked >= 0 and one.problem not in UNWRITTEN:
             asked[one.asked] += 1
             right[one.asked] += one.asked == one.judged
     return np.divide(right, asked, out=np.full(grid.num_cells, np.nan), where=asked > 0)
@@ -97,7 +94,7 @@ def mean_table(runs: Sequence[tuple[pd.DataFrame, np.ndarray]], grid: Grid, seed
 
 def confusion_table(attempts: Sequence[Attempt], grid: Grid) -> pd.DataFrame:
     """Counts by axis, label asked for and label found (empty: none)."""
-    usable = [one for one in attempts if one.problem not in ("empty", "refusal")]
+    usable = [one for one in attempts if one.problem not in UNWRITTEN]
     rows = []
     for i, axis in enumerate(grid.axes):
         place = {label: number for number, label in enumerate(axis.labels)}

@@ -148,7 +148,8 @@ def trained(
                 if asked.is_set():
                     raise KeyboardInterrupt
                 if clock.due():
-                    save()
+                    with clock.saving():
+                        save()
         except KeyboardInterrupt:
             if meter.step == step:
                 save()

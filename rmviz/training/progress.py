@@ -43,6 +43,7 @@ class Progress(TrainerCallback):
         self.report, self.stop, self.keep = report, stop, keep
         self.num_checkpoints = num_checkpoints
         self._clock, self._last_report = CheckpointClock(), time.monotonic()
+        self._asked = self._last_report
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Report, keep and save."""
@@ -57,6 +58,7 @@ class Progress(TrainerCallback):
         if stop:
             self.stop.set()
             control.should_training_stop = True
+        self._asked = time.monotonic()
 
     def on_log(
         self,
@@ -87,6 +89,7 @@ class Progress(TrainerCallback):
         wait_for_all()  # each rank writes its own state of the random numbers
         if state.is_world_process_zero:
             mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        self._clock.took(time.monotonic() - self._asked)
 
     def _tell(self, state: TrainerState, figures: dict[str, float]) -> None:
         self._last_report = time.monotonic()

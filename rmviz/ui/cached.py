@@ -8,6 +8,7 @@ import streamlit as st
 from rmviz.data.load import dataset_frame
 from rmviz.features import read
 from rmviz.features.read import By, Order
+from rmviz.qdaif.read import MapTables, map_tables
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
 
@@ -54,6 +55,28 @@ def dataset(artifact: Artifact) -> pd.DataFrame:
 def words_of_features(artifact: Artifact | None) -> dict[int, str]:
     """What each feature fires on, in a few words; nothing where there is no features artifact."""
     return _words(artifact, artifact.id) if artifact else {}
+
+
+def map_of(artifact: Artifact) -> MapTables:
+    """The tables of a map, shared by all sessions: they are read, never changed."""
+    return _map(artifact, artifact.id)
+
+
+def comparison(artifact: Artifact) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    """What a comparison of maps is of, its cells and its poems; shared by all sessions, never changed."""
+    return _comparison(artifact, artifact.id)
+
+
+# a copy of 25,000 poems for every click would take longer than all else that a click does
+@st.cache_resource(max_entries=6, show_spinner="Reading the map")
+def _map(_artifact: Artifact, artifact_id: str) -> MapTables:
+    return map_tables(_artifact)
+
+
+@st.cache_resource(max_entries=6, show_spinner="Reading the comparison")
+def _comparison(_artifact: Artifact, artifact_id: str) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    cells, poems = (load_table(_artifact.path(f"{name}.parquet")) for name in ("cells", "poems"))
+    return _artifact.read_json("comparison.json"), cells, poems
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the features")

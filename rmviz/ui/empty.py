@@ -49,6 +49,30 @@ def next_steps(workspace: Workspace) -> list[tuple[str, str]]:
     return [(sentence, command(workspace, *words)) for sentence, words in steps]
 
 
+def map_steps(workspace: Workspace) -> list[tuple[str, str]]:
+    """What leads to the first map: a reward model, something that writes, and a search."""
+    newest = {kind: workspace.list(kind) for kind in ("reward_model", "policy")}
+    steps = next_steps(workspace) if not newest["reward_model"] else []
+    name = {kind: found[0].name if found else kind.upper() for kind, found in newest.items()}
+    search = ("map", "run", name["reward_model"], name["policy"])
+    steps.append(("Search for the best poem of every tone and genre.", command(workspace, *search)))
+    if not newest["policy"]:
+        words = (
+            *search[:3],
+            "MODEL",
+            "--generator",
+            "openai",
+            "--server",
+            "http://127.0.0.1:8000/v1",
+            "--judge",
+            "llm",
+        )
+        steps.append(
+            ("No policy is here to write poems; a local model server can do it, too.", command(workspace, *words))
+        )
+    return steps
+
+
 def command(workspace: Workspace, *words: str) -> str:
     """An rmviz command for this workspace, quoted for the shell."""
     return shlex.join(["rmviz", *words, "--workspace", str(workspace.root)])

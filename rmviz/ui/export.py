@@ -40,6 +40,11 @@ def json_button(label: str, values: Any, name: str, key: str) -> None:
     )
 
 
+def file_button(label: str, file_name: str, mime: str, make: Callable[[], bytes], key: str) -> None:
+    """One button for a file that is made when it is asked for."""
+    _button(label, file_name, mime, make, key)
+
+
 def csv(table: pd.DataFrame) -> bytes:
     """CSV in UTF-8; text that a spreadsheet would run as a formula gets a leading apostrophe."""
     safe = table.copy()

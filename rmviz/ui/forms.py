@@ -44,9 +44,10 @@ def config_form(kind: str, artifacts: Sequence[Artifact], values: Mapping[str, A
 
 
 def field_groups(kind: str) -> tuple[list[str], list[str], list[str]]:
-    """Fields of a kind: those without a default; its name and what presets change; the others."""
+    """Fields of a kind: those without a default; its name, what presets change, what else often changes; the others."""
     changed = {name for preset in PRESETS.get(kind, {}).values() for name in preset} | {"name"}
     every = fields(KINDS[kind])
+    changed |= {f.name for f in every if f.metadata.get("often") or "artifact" in f.metadata}
     first = [f.name for f in every if required(f)]
     rest = [f.name for f in every if not required(f) and f.name not in changed]
     often = [f.name for f in every if f.name not in (*first, *rest)]
@@ -106,29 +107,29 @@ def _drawn(
             at = widget_key(key, name)
             if name in kinds:
                 options = [artifact for artifact in artifacts if artifact.kind in kinds[name]]
-                external = bool(by_name[name].metadata.get("external"))
-                found[name] = _parent(name, docs[name], options, kinds[name], values.get(name), external, at)
+                found[name] = _parent(by_name[name], docs[name], options, kinds[name], values.get(name), at)
             else:
                 found[name] = _widget(name, docs[name], hints[name], values.get(name), at, required(by_name[name]))
     return found
 
 
 def _parent(
-    name: str, doc: str, options: list[Artifact], kinds: Sequence[str], value: Any, external: bool, key: str
+    f: "Field[Any]", doc: str, options: list[Artifact], kinds: Sequence[str], value: Any, key: str
 ) -> str | None:
-    """An artifact of the workspace; where the config allows it, also a folder or a hub id that is typed in."""
+    """An artifact of the workspace; where the config allows it, also a folder or a hub id that is typed in, or none."""
+    name, external, needed = f.name, bool(f.metadata.get("external")), required(f)
     ids, names = [artifact.id for artifact in options], labels(options)
     wanted = next((a.id for a in options if value in (a.id, a.name)), value if external and value else None)
     if value and wanted is None:
         st.warning(
             f"{plain(name)}: there is no {_kinds(kinds)} called “{plain(shortened(str(value)))}”; choose another."
         )
-    index = ids.index(wanted) if wanted in ids else (0 if ids and not value else None)
+    index = ids.index(wanted) if wanted in ids else (0 if ids and not value and needed else None)
     if index is None and wanted and key not in st.session_state:
         st.session_state[key] = wanted
     if st.session_state.get(key) not in (None, *ids) and not external:
         del st.session_state[key]  # it was deleted while the page was open
-    nothing = f"no {_kinds(kinds)} yet" if not ids else f"choose a {_kinds(kinds)}"
+    nothing = f"no {_kinds(kinds)} yet" if not ids else f"choose a {_kinds(kinds)}" if needed else "none"
     picked = st.selectbox(
         _label(name, doc),
         ids,
@@ -140,7 +141,7 @@ def _parent(
         accept_new_options=external,
         persist_state="session",
     )
-    return None if picked is None else str(picked).strip()
+    return (None if needed else "") if picked is None else str(picked).strip()
 
 
 def _kinds(kinds: Sequence[str]) -> str:

@@ -33,6 +33,8 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "sae": ("playground", "sae", {"reward_model": "model"}),
     "effects": ("data", "scan", {"dataset": "dataset"}),
     "features": ("features", "features", {}),
+    "map": ("maps", "map", {}),
+    "comparison": ("maps", "comparison", {"map": "map"}),
 }
 """The page that shows an artifact of a kind, its parameter there, and the parameters of parents that go with it."""
 
@@ -170,7 +172,8 @@ def _problem(job: Job) -> None:
 def _made(job: Job, artifacts: Sequence[Artifact]) -> None:
     """Links to what it was made from, and to what it made."""
     by_ref = {ref: artifact for artifact in reversed(artifacts) for ref in (artifact.name, artifact.id)}
-    used = [(name, str(job.config.get(name) or "")) for name in parents(KINDS[job.kind])] if job.kind in KINDS else []
+    names = parents(KINDS[job.kind]) if job.kind in KINDS else ()
+    used = [(name, str(job.config[name])) for name in names if job.config.get(name)]
     results = [a for a in artifacts if a.key == job.key or a.id == job.artifact]
     if not used and not results:
         return

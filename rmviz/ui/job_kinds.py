@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import fields
 
 import streamlit as st
 
-from rmviz.configs.base import parents
+from rmviz.configs.base import parents, required
 from rmviz.configs.kinds import KINDS
 from rmviz.store.artifact import Artifact
 from rmviz.ui import job_drafts, pickers
@@ -17,6 +18,7 @@ MAKERS = {
     "reward_model": "model.add",
     "sae": "sae.train",
     "effects": "effects",
+    "map": "map",
 }
 """The kind of job that most often makes an artifact of a kind: where to go when there is none."""
 
@@ -28,9 +30,9 @@ def kind_picker(artifacts: Sequence[Artifact]) -> str:
     )  # fmt: skip
     pickers.keep_in_url("kind", kind)
     present = {artifact.kind for artifact in artifacts}
-    external = {f for f, field in KINDS[kind].__dataclass_fields__.items() if field.metadata.get("external")}
+    free = {f.name for f in fields(KINDS[kind]) if f.metadata.get("external") or not required(f)}
     for name, kinds in parents(KINDS[kind]).items():
-        if name in external or present & set(kinds):
+        if name in free or present & set(kinds):
             continue
         what = listed([one.replace("_", " ") for one in kinds])
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rmviz.plots.families import quoted
 from rmviz.store.artifact import Artifact
 from rmviz.ui.words import shortened
 
@@ -12,6 +13,8 @@ KINDS = {
     "sae": "SAE",
     "effects": "effects",
     "features": "features",
+    "map": "map",
+    "comparison": "comparison",
 }
 """Kinds that pages show, in the order in which one is made from another, and what to call them."""
 
@@ -23,9 +26,9 @@ def lineage_dot(artifacts: Sequence[Artifact], *, dark: bool) -> str:
     ink, line, fill = ("#e4e8e6", "#55636a", "#1d2326") if dark else ("#1d2426", "#9aa5a0", "#f2f3f1")
     shown = list(artifacts)[:MAX_NODES]
     ids = {artifact.id for artifact in shown}
-    nodes = [f"{_quoted(a.id)} [label={_quoted(_label(a))}, tooltip={_quoted(a.id)}]" for a in shown]
+    nodes = [f"{quoted(a.id)} [label={quoted(_label(a))}, tooltip={quoted(a.id)}]" for a in shown]
     edges = [
-        f"{_quoted(p)} -> {_quoted(a.id)}"
+        f"{quoted(p)} -> {quoted(a.id)}"
         for a in shown
         for p in dict.fromkeys(a.parents)
         if p in ids and not _is_implied(p, a, shown)
@@ -48,8 +51,3 @@ def _is_implied(parent: str, child: Artifact, shown: Sequence[Artifact]) -> bool
 
 def _label(artifact: Artifact) -> str:
     return f"{shortened(artifact.name, 34)}\n{KINDS.get(artifact.kind, artifact.kind)}"
-
-
-def _quoted(text: str) -> str:
-    """A DOT string: quotes and backslashes cannot end it or start an escape; a line break stays one."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

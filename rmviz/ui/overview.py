@@ -21,6 +21,8 @@ PAGE_OF = {
     "effects": "features",
     "sae": "playground",
     "reward_model": "playground",
+    "map": "maps",
+    "comparison": "maps",
 }
 
 _Figure = tuple[str, Callable[[Artifact], str]]
@@ -66,6 +68,20 @@ COLUMNS: Mapping[str, Sequence[_Figure]] = {
         ("rows", _metric("num_rows")),
     ],
     "features": [("features", _metric("num_features")), ("seed", _setting("seed"))],
+    "map": [
+        ("method", _setting("method")),
+        ("attempts", _metric("num_attempts")),
+        ("coverage", _metric("coverage", percent)),
+        ("QD score", _metric("qd_score")),
+        ("best", _metric("best")),
+        ("seed", _metric("seed")),
+    ],
+    "comparison": [
+        ("what", lambda artifact: str(artifact.metrics.get("what") or "–")),
+        ("poems", _metric("num_poems")),
+        ("models", _metric("num_models")),
+        ("pairs", _metric("num_pairs")),
+    ],
 }
 
 
@@ -97,9 +113,17 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
             height=height_of(len(of_kind)),
         )
         if kind in PAGE_OF:
-            param = {"dataset": "dataset", "features": "features", "sae": "sae", "reward_model": "model"}.get(kind)
+            param = {
+                "dataset": "dataset",
+                "features": "features",
+                "sae": "sae",
+                "reward_model": "model",
+                "map": "map",
+                "comparison": "comparison",
+            }.get(kind)
+            of_models = of_kind[0].metrics.get("what") == "models"
             router.page_link(
-                PAGE_OF[kind],
+                "compare" if of_models else PAGE_OF[kind],
                 f"Open {plain(shortened(of_kind[0].name, 50))}",
                 {param: of_kind[0].id} if param else None,
                 ":material/arrow_forward:",

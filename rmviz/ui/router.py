@@ -24,6 +24,7 @@ _PAGES = {
     "Look": [
         ("features", "Features", "leaderboard"),
         ("compare", "Compare", "compare_arrows"),
+        ("maps", "Maps", "grid_view"),
         ("data", "Data", "table_rows"),
     ],
     "Try": [("playground", "Playground", "tune")],

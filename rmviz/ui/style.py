@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 import streamlit as st
 
+from rmviz.plots.poems import POEM_CSS
 from rmviz.plots.tokens import TOKEN_CSS
 
 CSS = """<style>
@@ -36,8 +37,10 @@ table.rm-table tr:last-child td { border-bottom: 0; }
 .rm-tokens { border: 0; padding: 0; max-height: 22rem; }
 .rm-examples .tk { white-space: normal; margin-bottom: .75rem; }
 .rm-rewards .v { font-size: 1.5rem; } .rm-rewards .v .muted { font-size: 1rem; font-weight: 500; }
+[class*="st-key-rm-map"] svg.marks { max-width: 100%; height: auto; }
+[class*="st-key-rm-map"] [data-testid="stElementContainer"]:has(canvas.marks) { overflow-x: auto; }
 pre.rm-log { margin: 0; padding: 0; background: none; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .8rem; }
-[class*="st-key-rm-sticky"] { position: sticky; top: 3.6rem; }
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-rm-sticky"]) { position: sticky; top: 3.6rem; }
 </style>"""
 
 
@@ -46,7 +49,7 @@ def apply() -> None:
     css = CSS
     if st.context.theme.type == "dark":
         css = css.replace("--rm-up: #c2410c; --rm-down: #1d63b8", "--rm-up: #ff9a5c; --rm-down: #74b6ff", 1)
-    st.html(css + TOKEN_CSS)
+    st.html(css + TOKEN_CSS + POEM_CSS)
 
 
 PLAIN_CHART = {"displayModeBar": False}

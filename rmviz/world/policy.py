@@ -94,7 +94,8 @@ def pretrained(config: WorldPolicyConfig, tokenizer: PreTrainedTokenizerFast, re
         if step % _REPORT_EVERY == 0:
             report(step, config.num_steps, {"loss": loss.item()})
         if clock.due():
-            save_checkpoint(checkpoint, model, optimizer, step + 1)
+            with clock.saving():
+                save_checkpoint(checkpoint, model, optimizer, step + 1)
     return model.eval()
 
 

@@ -121,12 +121,11 @@ class App:
 
 @pytest.fixture(scope="session")
 def make_app(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., App]]:
-    build = runpy.run_path(str(REPO / "tests" / "pages" / "synthetic.py"))["build"]
     apps: list[App] = []
 
-    def made(**sizes: int) -> App:
+    def made(world: str = "synthetic", **sizes: int) -> App:
         root = tmp_path_factory.mktemp("browser") / "workspace"
-        build(root, **sizes)
+        runpy.run_path(str(REPO / "tests" / "pages" / f"{world}.py"))["build"](root, **sizes)
         apps.append(App(root))
         return apps[-1]
 
@@ -138,6 +137,11 @@ def make_app(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="session")
 def app(make_app: Callable[..., App]) -> App:
     return make_app()
+
+
+@pytest.fixture(scope="session")
+def maps_app(make_app: Callable[..., App]) -> App:
+    return make_app("synthetic_maps")
 
 
 class Watched:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-PAGES = {"/": "Overview", "/features": "Features", "/playground": "Playground", "/data": "Data"}
+PAGES = {"/": "Overview", "/features": "Features", "/playground": "Playground", "/data": "Data", "/maps": "Maps"}
 HEADER, ROW = 35, 30
 """Pixels of a table's header and of a row of the feature tables."""
 
@@ -25,7 +25,7 @@ def test_a_cold_deep_link_runs_the_whole_app(app, tab, path, title):
     watched = tab(app)
     page = watched.open(path, title)
     page.wait_for_selector('[data-testid="stSidebarNavLink"]')
-    assert page.locator('[data-testid="stSidebarNavLink"]').count() == 7
+    assert page.locator('[data-testid="stSidebarNavLink"]').count() == 8
     assert page.get_by_text("Workspace", exact=False).count(), "the frame of app.py is there"
     assert page.locator('[data-testid="stLogo"], [data-testid="stSidebarLogo"]').count()
     page.wait_for_function("document.title.endsWith('rmviz')")

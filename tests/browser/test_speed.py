@@ -1,5 +1,6 @@
 """How fast the pages are in a real browser: `pytest -m slow tests/browser/test_speed.py -s` prints the medians."""
 
+import json
 import statistics
 import time
 
@@ -94,3 +95,22 @@ def test_a_warm_page_opens_within_one_and_a_half_seconds(large, tab, path, title
         page.wait_for_function("document.querySelector('h1')?.innerText === 'Playground'")
         watched.settle()
     assert report(f"warm open of {title}, 16,384 features", times, 1.5) <= 1.5
+
+
+def test_a_cell_opens_its_poems_within_four_tenths_of_a_second(make_app, tab):
+    watched = tab(make_app("synthetic_maps", num_attempts=25_000, only="map"))
+    page = watched.open("/maps?map=toy+map&cell=0", "Maps")
+    page.locator('path[aria-label^="haiku, dark:"]').first.wait_for()
+    page.wait_for_timeout(3000)
+    times = []
+    for number in range(20):
+        row, column = (("sonnet", "hymn")[number % 2], ("happy", "dark", "mysterious", "romantic")[number % 4])
+        box = page.locator(f'path[aria-label^="{row}, {column}:"]').first.bounding_box()
+        shown = f"[...document.querySelectorAll('h3')].some(n => n.innerText === '{row} × {column}')"
+        poem = "document.querySelector('.rm-poem')?.innerText"
+        before = page.evaluate(poem)
+        centre = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        changed = f"{shown} && {poem} !== {json.dumps(before)}"
+        times.append(seconds_until(page, lambda centre=centre: page.mouse.click(*centre), changed))
+        watched.settle()
+    assert report("cell click to poem, 25,000 attempts", times, 0.4) <= 0.4

@@ -5,13 +5,14 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rmviz.configs.effects import FeaturesConfig
 from rmviz.configs.files import config_file, read_config
 from rmviz.configs.world import WorldDataConfig
 from rmviz.errors import ArtifactError, ConfigError, NotFoundError
-from rmviz.jobs.progress import JobReport, TerminalProgress, progress_line
+from rmviz.jobs.progress import CheckpointClock, JobReport, TerminalProgress, progress_line
 from rmviz.jobs.records import list_jobs
 from rmviz.jobs.run import job_key, pinned, run_job
 from rmviz.store.workspace import Workspace
@@ -191,3 +192,23 @@ def test_a_wrong_config_file_is_a_sentence(text, words):
 def test_a_config_file_gives_back_its_config():
     config = WorldDataConfig(num_pairs=77, seed=3)
     assert read_config(json.dumps(config_file("world.data", config))) == ("world.data", config)
+
+
+def test_checkpoints_cost_no_more_than_one_percent(monkeypatch):
+    monkeypatch.delenv("RMVIZ_CHECKPOINT_SECONDS", raising=False)
+    now = [0.0]
+    monkeypatch.setattr("rmviz.jobs.progress.time.monotonic", lambda: now[0])
+    clock, saved = CheckpointClock(), []
+    for _ in range(20_000):
+        now[0] += 0.1
+        if clock.due():
+            with clock.saving():
+                now[0] += 2.0
+            saved.append(now[0])
+    assert saved[0] == pytest.approx(32, abs=0.2)
+    assert np.diff(saved) == pytest.approx(202, abs=0.2), "200 s of work for 2 s of saving"
+    monkeypatch.setenv("RMVIZ_CHECKPOINT_SECONDS", "5")
+    clock = CheckpointClock()
+    clock.took(60.0)
+    now[0] += 5.0
+    assert clock.due()

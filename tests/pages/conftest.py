@@ -56,6 +56,13 @@ def planted(tmp_path_factory):
     return SYNTHETIC["build"](tmp_path_factory.mktemp("pages") / "workspace")
 
 
+@pytest.fixture(scope="session")
+def mapped(tmp_path_factory):
+    """Artifacts of a synthetic workspace with maps, by name."""
+    build = runpy.run_path(str(REPO / "tests" / "pages" / "synthetic_maps.py"))["build"]
+    return build(tmp_path_factory.mktemp("mapped") / "workspace")
+
+
 @pytest.fixture
 def fake(planted, monkeypatch) -> FakeBackend:
     double = FakeBackend(planted["sae"].folder.parents[1])
@@ -76,9 +83,14 @@ def open_page(planted, fake, monkeypatch) -> Iterator[Callable[..., AppTest]]:
         assert not test.exception, test.exception
         return test
 
-    st.cache_data.clear()
+    _forget()
     yield opened
+    _forget()
+
+
+def _forget() -> None:
     st.cache_data.clear()
+    st.cache_resource.clear()
 
 
 def shown(test: AppTest) -> str:

@@ -7,9 +7,10 @@ from rmviz.errors import BackendError, ModelError
 from rmviz.store.workspace import Workspace
 
 PAGES = ["overview", "features", "playground", "data"]
+EMPTY = [*PAGES, "maps"]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", EMPTY)
 def test_an_empty_workspace_says_what_to_do(page, open_page, text_of, tmp_path):
     test = open_page(page, root=tmp_path / "nothing here")
     words = text_of(test)

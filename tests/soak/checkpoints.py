@@ -66,7 +66,7 @@ def main() -> None:
         if not chosen.base:
             clock = Clock()
             policy.save_checkpoint = clock.timed(policy.save_checkpoint)
-            execute("world.policy", WorldPolicyConfig(name="lm", dataset="world", num_steps=60), space)
+            execute("world.policy", WorldPolicyConfig(name="lm", num_steps=60), space)
             found["world.policy"] = clock.figures()
         clock = Clock()
         RewardTrainer._save_checkpoint = clock.timed(RewardTrainer._save_checkpoint)
