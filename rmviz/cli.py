@@ -45,6 +45,7 @@ _groups["train"].command("reward")(job_command("train.reward", KINDS["train.rewa
 _groups["sae"].command("train")(job_command("sae.train", KINDS["sae.train"]))
 app.command("effects")(job_command("effects", KINDS["effects"]))
 app.command("features")(job_command("features", KINDS["features"]))
+app.command("compare")(job_command("compare", KINDS["compare"]))
 
 HeadlessOption = Annotated[bool, typer.Option("--headless", help="Do not open a browser.")]
 PortOption = Annotated[int, typer.Option(help="Port of the app.")]

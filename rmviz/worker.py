@@ -19,6 +19,7 @@ TASKS: dict[str, str] = {
     "sae.train": "rmviz.sae.train:run",
     "effects": "rmviz.ablation.scan:run",
     "features": "rmviz.features.index:run",
+    "compare": "rmviz.compare.job:run",
     "map": "rmviz.qdaif.job:run",
     "map_rescore": "rmviz.qdaif.rescore:run",
     "world.data": "rmviz.world.data:run",

@@ -10,7 +10,16 @@ from rmviz import cli
 from rmviz.store.workspace import Workspace
 
 COMMANDS = [[], ["data", "add"], ["model", "add"], ["train", "reward"], ["sae", "train"], ["sae", "add"], ["effects"]]
-COMMANDS += [["features"], ["list"], ["show"], ["export"], ["calibrate"], ["bench", "effects"], ["bench", "sae"]]
+COMMANDS += [
+    ["features"],
+    ["compare"],
+    ["list"],
+    ["show"],
+    ["export"],
+    ["calibrate"],
+    ["bench", "effects"],
+    ["bench", "sae"],
+]
 COMMANDS += [["bench", "memory"], ["bench", "pages"]]
 COMMANDS += [["demo"], ["app"], ["backend"], ["reindex"]]
 

@@ -65,6 +65,17 @@ def often(default: Any) -> Any:
     return field(default=default, metadata={"often": True})
 
 
+def parent_list(*kinds: str, optional: bool = False) -> Any:
+    """A text field that names artifacts of these kinds, with commas between them."""
+    metadata = {"artifacts": kinds}
+    return field(default="", metadata=metadata) if optional else field(metadata=metadata)
+
+
+def parent_lists(kind: type) -> dict[str, tuple[str, ...]]:
+    """Which text fields of a config name several artifacts, and of which kinds."""
+    return {f.name: f.metadata["artifacts"] for f in fields(kind) if "artifacts" in f.metadata}
+
+
 def parents(kind: type) -> dict[str, tuple[str, ...]]:
     """Which fields of a config name artifacts, and of which kinds."""
     return {f.name: f.metadata["artifact"] for f in fields(kind) if "artifact" in f.metadata}

@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sae.train": ("sae", "train"),
     "effects": ("effects",),
     "features": ("features",),
+    "compare": ("compare",),
     "map": ("map", "run"),
 }
 """The command of each kind that has one of its own, after `rmviz`. The other kinds are launched from a file."""

@@ -1,5 +1,6 @@
 """The one list of job kinds; `rmviz.worker.TASKS` has the same keys."""
 
+from rmviz.configs.compare import CompareConfig
 from rmviz.configs.data import DataConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
@@ -14,6 +15,7 @@ KINDS: dict[str, type] = {
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,
+    "compare": CompareConfig,
     "map": MapConfig,
     "map_rescore": MapRescoreConfig,
     "world.data": WorldDataConfig,

@@ -33,6 +33,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_bins": 10, "per_bin": 2, "context": 24},
         "gpu": {"num_bins": 10, "per_bin": 4, "context": 32},
     },
+    "compare": {
+        "tiny": {"num_pairs": 100, "shard_size": 32, "max_tokens": 2_048},
+        "laptop": {"num_pairs": 2_000, "shard_size": 256, "max_tokens": 8_192},
+        "gpu": {"num_pairs": 0, "shard_size": 1_024, "max_tokens": 65_536},
+    },
     "map": {
         "tiny": {"num_attempts": 200, "num_initial": 50, "batch_size": 25, "num_resamples": 200},
         "laptop": {"num_attempts": 2_500, "num_initial": 250, "batch_size": 50, "num_resamples": 1_000},

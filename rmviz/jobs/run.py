@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from rmviz.configs.base import parents, required, to_dict
+from rmviz.configs.base import parent_lists, parents, required, to_dict
 from rmviz.configs.files import config_file
 from rmviz.errors import ConfigError
 from rmviz.jobs.interrupts import interruptible
@@ -130,6 +130,9 @@ def pinned(config: Any, workspace: Workspace) -> Any:
             found[name] = str(Path(ref).expanduser().resolve()) if Path(ref).expanduser().exists() else ref
         else:
             found[name] = workspace.resolve(ref, *kinds).id
+    for name, kinds in parent_lists(type(config)).items():
+        refs = [part.strip() for part in getattr(config, name).split(",") if part.strip()]
+        found[name] = ", ".join(workspace.resolve(ref, *kinds).id for ref in refs)
     return replace(config, **found)
 
 

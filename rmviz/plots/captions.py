@@ -13,10 +13,23 @@ _CAPTIONS = {
     "prefix_rewards": "The reward that the model would give if the text ended after each token.",
     "before_after": "The reward before and after the chosen features were changed.",
     "margins": "Reward of the chosen reply − reward of the rejected one; pairs below zero are ranked wrongly.",
+    "compare_accuracy": "Share of pairs ranked as people did, a tie counting half; whiskers: 95 % score intervals.",
+    "compare_slices": "Accuracy of the second model − that of the first on the same pairs, in each part of the data; "
+    "whiskers: 95 % bootstrap intervals over pairs. Of many parts, one in twenty shows a difference by chance.",
+    "compare_rewards": "Each dot is a text as both models see it, never by raw reward: their scales mean nothing to "
+    "each other. Dots above the diagonal stand higher with the second model.",
+    "compare_calibration": "Pairs in bins of the probability σ(|margin|) that Bradley–Terry gives the model's choice, "
+    "against the share that people chose so; on the diagonal the model is as sure as it should be, below it too sure. "
+    "Whiskers: 95 % score intervals.",
+    "compare_length": "Rank correlation of length with what the model prefers: above 0, it likes longer replies. "
+    "Whiskers: 95 % intervals.",
+    "compare_steps": "The steps of one training on the same pairs; whiskers: 95 % intervals.",
+    "compare_effects": "Each dot is a feature that both SAEs have; off the diagonal, its effect moved. Effects are in "
+    "standard deviations of each model's rewards.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }
 
-_WITH_SIGN = {"effects", "volcano", "map", "effect_distribution", "effect_histogram", "examples"}
+_WITH_SIGN = {"effects", "volcano", "map", "effect_distribution", "effect_histogram", "examples", "compare_effects"}
 
 _LINE = 72  # characters that fit half of a page
 

@@ -195,7 +195,9 @@ def artifact_link(artifact: Artifact | None, ref: str, role: str, by_id: Mapping
         st.markdown(f"{plain(role)}: {plain(shortened(ref, 80))}{gone}", width="content")
         return
     words = f"{plain(role)}: {plain(shortened(artifact.name, 60))}"
-    if artifact.kind in PAGES:
+    if artifact.metrics.get("what") == "models":
+        router.page_link("compare", words, {"comparison": artifact.id}, ":material/arrow_forward:")
+    elif artifact.kind in PAGES:
         page, param, others = PAGES[artifact.kind]
         params = {param: artifact.id}
         for parent in (by_id[ref] for ref in artifact.parents if ref in by_id):

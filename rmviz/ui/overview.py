@@ -79,6 +79,8 @@ COLUMNS: Mapping[str, Sequence[_Figure]] = {
     "comparison": [
         ("what", lambda artifact: str(artifact.metrics.get("what") or "–")),
         ("poems", _metric("num_poems")),
+        ("models", _metric("num_models")),
+        ("pairs", _metric("num_pairs")),
     ],
 }
 
@@ -119,8 +121,9 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
                 "map": "map",
                 "comparison": "comparison",
             }.get(kind)
+            of_models = of_kind[0].metrics.get("what") == "models"
             router.page_link(
-                PAGE_OF[kind],
+                "compare" if of_models else PAGE_OF[kind],
                 f"Open {plain(shortened(of_kind[0].name, 50))}",
                 {param: of_kind[0].id} if param else None,
                 ":material/arrow_forward:",

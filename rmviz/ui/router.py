@@ -21,7 +21,12 @@ _TRIED = "_app_wanted"
 
 _PAGES = {
     "": [("overview", "Overview", "home")],
-    "Look": [("features", "Features", "leaderboard"), ("maps", "Maps", "grid_view"), ("data", "Data", "table_rows")],
+    "Look": [
+        ("features", "Features", "leaderboard"),
+        ("compare", "Compare", "compare_arrows"),
+        ("maps", "Maps", "grid_view"),
+        ("data", "Data", "table_rows"),
+    ],
     "Try": [("playground", "Playground", "tune")],
     "Make": [("train", "Train", "model_training"), ("jobs", "Jobs", "checklist")],
 }

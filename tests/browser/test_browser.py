@@ -25,7 +25,7 @@ def test_a_cold_deep_link_runs_the_whole_app(app, tab, path, title):
     watched = tab(app)
     page = watched.open(path, title)
     page.wait_for_selector('[data-testid="stSidebarNavLink"]')
-    assert page.locator('[data-testid="stSidebarNavLink"]').count() == 7
+    assert page.locator('[data-testid="stSidebarNavLink"]').count() == 8
     assert page.get_by_text("Workspace", exact=False).count(), "the frame of app.py is there"
     assert page.locator('[data-testid="stLogo"], [data-testid="stSidebarLogo"]').count()
     page.wait_for_function("document.title.endsWith('rmviz')")

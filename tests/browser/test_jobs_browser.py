@@ -80,7 +80,7 @@ def test_a_cold_link_to_a_job_opens_it(server, tab):
     page = tab(server).open(f"/jobs?job={key}", "Jobs")
     page.get_by_role("heading", name="linked", exact=True).wait_for()
     assert page.get_by_test_id("stAlert").filter(has_text="it broke").count()
-    assert page.get_by_text("last line").count() and page.locator('[data-testid="stSidebarNavLink"]').count() == 6
+    assert page.get_by_text("last line").count() and page.locator('[data-testid="stSidebarNavLink"]').count() == 8
 
 
 def test_a_copy_of_a_job_opens_the_train_page_with_its_settings(server, tab):

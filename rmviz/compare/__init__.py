@@ -1,0 +1,1 @@
+"""Two or many reward models on the same preference pairs."""
