@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rmviz import cli_bench, cli_jobs, cli_map
+from rmviz import cli_bench, cli_jobs, cli_map, cli_probe
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
 from rmviz.cli_open import LOOPBACK, open_app
 from rmviz.cli_world import build_demo
@@ -38,6 +38,7 @@ for _name, _group in _groups.items():
 app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_jobs.app, name="jobs")
 cli_map.add_to(app)
+cli_probe.add_to(app)
 
 _groups["data"].command("add")(job_command("data.add", KINDS["data.add"]))
 _groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))

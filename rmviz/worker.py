@@ -21,6 +21,8 @@ TASKS: dict[str, str] = {
     "features": "rmviz.features.index:run",
     "map": "rmviz.qdaif.job:run",
     "map_rescore": "rmviz.qdaif.rescore:run",
+    "probe.euphemism": "rmviz.probes.euphemism:run",
+    "probe.spec": "rmviz.probes.spec:run",
     "world.data": "rmviz.world.data:run",
     "world.policy": "rmviz.world.policy:run",
     "world.organism": "rmviz.sae.organism_job:run",

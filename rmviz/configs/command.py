@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sae.train": ("sae", "train"),
     "effects": ("effects",),
     "features": ("features",),
+    "probe.euphemism": ("probe", "euphemism"),
+    "probe.spec": ("probe", "spec"),
 }
 """The command of each kind that has one of its own, after `rmviz`. The other kinds are launched from a file."""
 

@@ -4,6 +4,7 @@ from rmviz.configs.data import DataConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.models import ModelConfig, RewardConfig
+from rmviz.configs.probes import EuphemismConfig, SpecConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.world import OrganismConfig, WorldDataConfig, WorldPolicyConfig
 
@@ -16,6 +17,8 @@ KINDS: dict[str, type] = {
     "features": FeaturesConfig,
     "map": MapConfig,
     "map_rescore": MapRescoreConfig,
+    "probe.euphemism": EuphemismConfig,
+    "probe.spec": SpecConfig,
     "world.data": WorldDataConfig,
     "world.policy": WorldPolicyConfig,
     "world.organism": OrganismConfig,

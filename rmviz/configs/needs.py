@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 _WITHOUT_MODEL = ("data.add", "world.data")
-_SHARDED = ("effects",)
+_SHARDED = ("effects", "probe.euphemism", "probe.spec")
 
 
 @dataclass(frozen=True, kw_only=True)
