@@ -48,3 +48,19 @@ def calibrated(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
     with writing(space.root):
         write_json(file, found)
     return found
+
+
+def calibrated_probes(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
+    """What the probes find of the planted misalignment, and how exactly waterfalls sum; probes that are there are not run again."""
+    from rmviz.probes.calibrate import probe_figures
+    from rmviz.worker import execute
+
+    start = time.monotonic()
+
+    def told(step: int, total: int) -> None:
+        progress("waterfalls", step, total, step / max(time.monotonic() - start, 1e-9), {})
+
+    try:
+        return probe_figures(space, lambda kind, config: execute(kind, config, space, progress), told)
+    finally:
+        progress.end()

@@ -15,6 +15,7 @@ from rmviz.types import Report
 TASKS: dict[str, str] = {
     "data.add": "rmviz.data.add:run",
     "model.add": "rmviz.models.register:run",
+    "model.patch": "rmviz.sae.patch_job:run",
     "train.reward": "rmviz.training.reward:run",
     "sae.train": "rmviz.sae.train:run",
     "effects": "rmviz.ablation.scan:run",

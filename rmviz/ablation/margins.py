@@ -104,13 +104,12 @@ def wrong_pairs(margins: Margins) -> tuple[pd.DataFrame, pd.DataFrame]:
     margin = margins.margin[row]
     righted = np.bincount(feature[(margin < 0) & (margin - effect > 0)], minlength=effects.shape[1])
     broken = np.bincount(feature[(margin > 0) & (margin - effect < 0)], minlength=effects.shape[1])
-    counts = table["feature"].value_counts()
     groups = [
         {
-            "feature": int(one), "num_pairs": int(number), "num_righted": int(righted[one]) if one >= 0 else 0,
+            "feature": one, "num_pairs": number, "num_righted": int(righted[one]) if one >= 0 else 0,
             "num_broken": int(broken[one]) if one >= 0 else 0,
         }
-        for one, number in counts.items()
+        for one, number in zip(*(part.tolist() for part in np.unique(table["feature"].to_numpy(int), return_counts=True)), strict=True)
     ]  # fmt: skip
     groups.sort(key=lambda group: (-group["num_pairs"], group["feature"]))
     return table, pd.DataFrame(groups, columns=["feature", "num_pairs", "num_righted", "num_broken"])

@@ -3,7 +3,7 @@
 from rmviz.configs.data import DataConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
-from rmviz.configs.models import ModelConfig, RewardConfig
+from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import EuphemismConfig, SpecConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.world import OrganismConfig, WorldDataConfig, WorldPolicyConfig
@@ -11,6 +11,7 @@ from rmviz.configs.world import OrganismConfig, WorldDataConfig, WorldPolicyConf
 KINDS: dict[str, type] = {
     "data.add": DataConfig,
     "model.add": ModelConfig,
+    "model.patch": PatchConfig,
     "train.reward": RewardConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,

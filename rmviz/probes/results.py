@@ -1,5 +1,6 @@
 """What both probes keep: the tables of a finished scan, and its files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,9 @@ def line_of(items: pd.DataFrame, item: str, features: str) -> dict[str, Any]:
     return plain(found.iloc[0].to_dict()) if len(found) else {}
 
 
-def plain(values: dict[str, Any]) -> dict[str, Any]:
+def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
     """Values that JSON has: NaN and infinity become None, numpy's numbers become Python's."""
-    table = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+    table = {str(name): value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
     return {
         name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in table.items()
     }

@@ -66,7 +66,7 @@ def verdicts(found: Results, tolerance: float) -> pd.DataFrame:
     table = table.assign(
         verdict=verdict, gap_in_std=gap / found.reward_std if found.reward_std else np.nan,
         features=table["item"].map(names).fillna(""), least=least, size=np.nan_to_num(np.abs(gap)),
-        **pd.DataFrame([found.counts[item] for item in table["item"]]),
     )  # fmt: skip
+    table = table.join(pd.DataFrame([found.counts[item] for item in table["item"]]))
     table = table.sort_values(["least", "size", "item"], ascending=[False, False, True], ignore_index=True)
     return table.drop(columns=["least", "size"]).assign(rank=np.arange(1, len(table) + 1))
