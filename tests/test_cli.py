@@ -12,6 +12,7 @@ from rmviz.store.workspace import Workspace
 COMMANDS = [[], ["data", "add"], ["model", "add"], ["train", "reward"], ["sae", "train"], ["sae", "add"], ["effects"]]
 COMMANDS += [["features"], ["list"], ["show"], ["export"], ["calibrate"], ["bench", "effects"], ["bench", "sae"]]
 COMMANDS += [["bench", "memory"], ["bench", "pages"]]
+COMMANDS += [["pair"], ["margins"], ["probe", "euphemism"], ["probe", "spec"], ["probe", "export"], ["model", "patch"]]
 COMMANDS += [["demo"], ["app"], ["backend"], ["reindex"]]
 
 
