@@ -55,10 +55,11 @@ def calibrated_probes(space: Workspace, progress: TerminalProgress) -> dict[str,
     from rmviz.probes.calibrate import probe_figures
     from rmviz.worker import execute
 
-    start = time.monotonic()
+    start: list[float] = []
 
     def told(step: int, total: int) -> None:
-        progress("waterfalls", step, total, step / max(time.monotonic() - start, 1e-9), {})
+        start.append(time.monotonic())
+        progress("waterfalls", step, total, step / max(start[-1] - start[0], 1e-9), {})
 
     try:
         return probe_figures(space, lambda kind, config: execute(kind, config, space, progress), told)

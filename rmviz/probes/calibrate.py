@@ -69,6 +69,7 @@ def waterfall_figures(
     engine = opened_engine(workspace, sae)
     pairs = dataset_pairs(dataset, "all", NUM_PAIRS)
     errors, rests = [], []
+    progress(0, len(pairs))
     for start in range(0, len(pairs), _CHUNK):
         some = pairs[start : start + _CHUNK]
         rewards = engine.rm.score([text for pair in some for text in pair.texts]).astype(float)
