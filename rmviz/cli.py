@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from rmviz import cli_bench, cli_jobs, cli_map
+from rmviz import cli_bench, cli_jobs, cli_map, cli_probe
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
 from rmviz.cli_open import LOOPBACK, open_app
-from rmviz.cli_world import build_demo
+from rmviz.cli_world import build_demo, calibrated_probes
 from rmviz.configs.kinds import KINDS
 from rmviz.errors import RmvizError
 from rmviz.jobs.progress import TerminalProgress
@@ -38,9 +38,11 @@ for _name, _group in _groups.items():
 app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_jobs.app, name="jobs")
 cli_map.add_to(app)
+cli_probe.add_to(app)
 
 _groups["data"].command("add")(job_command("data.add", KINDS["data.add"]))
 _groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))
+_groups["model"].command("patch")(job_command("model.patch", KINDS["model.patch"]))
 _groups["train"].command("reward")(job_command("train.reward", KINDS["train.reward"]))
 _groups["sae"].command("train")(job_command("sae.train", KINDS["sae.train"]))
 app.command("effects")(job_command("effects", KINDS["effects"]))
@@ -178,9 +180,18 @@ def export(
 
 
 @app.command()
-def calibrate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def calibrate(
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Also: do the probes find the planted misalignment, and do waterfalls sum?")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """How much of the planted truth the tool finds (builds the planted world if it is not there)."""
-    result = build_demo(opened(workspace), TerminalProgress())
+    space, progress = opened(workspace), TerminalProgress()
+    result = build_demo(space, progress)
+    if probes:
+        result |= calibrated_probes(space, progress)
     show(result, as_json, lambda: [f"{name:<24} {value}" for name, value in result.items() if name != "topics"])
 
 

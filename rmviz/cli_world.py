@@ -48,3 +48,20 @@ def calibrated(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
     with writing(space.root):
         write_json(file, found)
     return found
+
+
+def calibrated_probes(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
+    """What the probes find of the planted misalignment, and how exactly waterfalls sum; probes that are there are not run again."""
+    from rmviz.probes.calibrate import probe_figures
+    from rmviz.worker import execute
+
+    start: list[float] = []
+
+    def told(step: int, total: int) -> None:
+        start.append(time.monotonic())
+        progress("waterfalls", step, total, step / max(start[-1] - start[0], 1e-9), {})
+
+    try:
+        return probe_figures(space, lambda kind, config: execute(kind, config, space, progress), told)
+    finally:
+        progress.end()

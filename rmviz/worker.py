@@ -15,6 +15,7 @@ from rmviz.types import Report
 TASKS: dict[str, str] = {
     "data.add": "rmviz.data.add:run",
     "model.add": "rmviz.models.register:run",
+    "model.patch": "rmviz.sae.patch_job:run",
     "train.reward": "rmviz.training.reward:run",
     "sae.train": "rmviz.sae.train:run",
     "effects": "rmviz.ablation.scan:run",
@@ -22,6 +23,8 @@ TASKS: dict[str, str] = {
     "compare": "rmviz.compare.job:run",
     "map": "rmviz.qdaif.job:run",
     "map_rescore": "rmviz.qdaif.rescore:run",
+    "probe.euphemism": "rmviz.probes.euphemism:run",
+    "probe.spec": "rmviz.probes.spec:run",
     "world.data": "rmviz.world.data:run",
     "world.policy": "rmviz.world.policy:run",
     "world.organism": "rmviz.sae.organism_job:run",

@@ -21,6 +21,7 @@ COMMANDS += [
     ["bench", "sae"],
 ]
 COMMANDS += [["bench", "memory"], ["bench", "pages"]]
+COMMANDS += [["pair"], ["margins"], ["probe", "euphemism"], ["probe", "spec"], ["probe", "export"], ["model", "patch"]]
 COMMANDS += [["demo"], ["app"], ["backend"], ["reindex"]]
 
 

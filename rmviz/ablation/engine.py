@@ -1,13 +1,14 @@
 """Exact effects of SAE features on the reward, for every feature that fires on every text."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from rmviz.ablation.firing import firings_of
+from rmviz.ablation.firing import defined_positions, firings_of
 from rmviz.ablation.plan import EffectRows, Firings, grouped_edits, length_chunks
 from rmviz.ablation.rerun import Clean, Rerun
 from rmviz.ablation.selfcheck import candidates, choose
@@ -142,6 +143,37 @@ class EffectEngine:
             clean_rewards = clean.rewards.detach().cpu().numpy()
             effects[chunk] = (np.tile(clean_rewards, len(groups)) - rewards).reshape(len(groups), len(chunk)).T
         return effects
+
+    def without_error(self, clean: Clean, encoded: Sequence[Encoded], *, features: bool = True) -> Clean:
+        """The same texts without the SAE's error term: where features are defined, the residual is the reconstruction.
+
+        Beside the firings of the clean pass it serves `set_rewards` as `read`: sets of features with the error off. Without
+        `features` only the decoder's bias is left there.
+        """
+        assert self._chosen is not None
+        defined = defined_positions(clean.residual, encoded)
+        with torch.inference_mode():
+            residual = clean.residual.clone()
+            acts = self.sae.encode(residual[defined])
+            acts = acts if features else replace(acts, values=torch.zeros_like(acts.values))
+            residual[defined] = self.sae.decode(acts).to(residual.device, residual.dtype)
+            return self._chosen.clean(encoded, instead=residual)
+
+    def emptied(self, encoded: Sequence[Encoded]) -> Float32[np.ndarray, "text 3"]:
+        """Reward of each text with all features off, with the SAE's error off, and with both off; NaN where `scan` skips it."""
+        rewards = np.full((len(encoded), 3), np.nan, np.float32)
+        for chunk in length_chunks([len(e.ids) for e in encoded], self.max_tokens):
+            texts = [encoded[i] for i in chunk]
+            clean, _ = self._clean(texts)
+            fired = firings_of(self.sae, clean, texts)
+            off = np.full(len(fired.text), -1, np.float32)
+            rows = np.arange(len(chunk))
+            rewards[chunk, 0] = self._edited(clean, fired, rows, fired.text, np.arange(len(off)), off)
+            for column, features in ((1, True), (2, False)):
+                bare = self.without_error(clean, texts, features=features)
+                rewards[chunk, column] = bare.rewards.cpu().numpy()
+            rewards[np.array(chunk)[fired.broken]] = np.nan
+        return rewards
 
     def _clean(self, texts: Sequence[Encoded], *, gradient: bool = False) -> tuple[Clean, Tensor | None]:
         """One clean pass, and the gradient of each reward by its residual."""

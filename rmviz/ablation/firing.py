@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rmviz.ablation.plan import Firings
@@ -11,6 +12,16 @@ from rmviz.ablation.rerun import Clean
 from rmviz.models.encoding import Encoded
 from rmviz.sae.model import SparseAutoencoder
 from rmviz.sae.rows import bag_dots
+
+
+def defined_positions(
+    residual: Float[Tensor, "text position d_in"], encoded: Sequence[Encoded]
+) -> Bool[Tensor, "text position"]:
+    """Where features are defined, on the residual's device: at all positions but padding and special tokens."""
+    defined = torch.zeros(residual.shape[:2], dtype=torch.bool)
+    for i, one in enumerate(encoded):
+        defined[i, : len(one.ids)] = torch.tensor(one.feature_positions)
+    return defined.to(residual.device)
 
 
 @torch.no_grad()
@@ -35,10 +46,7 @@ def firings_of(
         Firings sorted by text and position; texts whose reward or residual is not finite are `broken` and have none.
     """
     residual = clean.residual
-    defined = torch.zeros(residual.shape[:2], dtype=torch.bool)
-    for i, one in enumerate(encoded):
-        defined[i, : len(one.ids)] = torch.tensor(one.feature_positions)
-    defined = defined.to(residual.device)
+    defined = defined_positions(residual, encoded)
     finite = residual.isfinite().all(-1)
     finite |= (
         torch.arange(residual.shape[1], device=residual.device)

@@ -81,11 +81,14 @@ class Rerun:
         self.reads_residual = self.is_last and method.reach != "full"
         self.with_cache = rm.causal and method.reach == "suffix" and not self.is_last
 
-    def clean(self, encoded: Sequence[Encoded], *, leaf: bool = False) -> Clean:
-        """Run texts as they are; with `leaf` (and gradients enabled) the rewards can be differentiated by the residual."""
+    def clean(self, encoded: Sequence[Encoded], *, leaf: bool = False, instead: Tensor | None = None) -> Clean:
+        """Run texts as they are; with `leaf` (and gradients enabled) the rewards can be differentiated by the residual.
+
+        With `instead` (text, position, d_in) all is as if the texts had that residual at the hookpoint.
+        """
         batch = self.rm.collate(encoded, side="right")
         reads = self.rm.read_positions(batch)
-        tap = Tap(self.blocks[self.index], leaf=leaf)
+        tap = Tap(self.blocks[self.index], leaf=leaf, instead=instead)
         blocks = [*self.blocks[: self.index], tap, *self.blocks[self.index + 1 :]]
         layers: list[SilentLayer] = [SilentLayer() if i <= self.index else KeptLayer() for i in range(len(blocks))]
         if self.method.read_only and not self.is_last:

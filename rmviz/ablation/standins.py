@@ -57,21 +57,24 @@ class Source(StandIn):
 
 
 class Tap(StandIn):
-    """Runs the block and keeps its residual; as a leaf, so that gradients end there, when asked for."""
+    """Runs the block and keeps its residual; as a leaf, so that gradients end there, or another in its place, when asked for."""
 
-    def __init__(self, block: nn.Module, *, leaf: bool = False) -> None:
+    def __init__(self, block: nn.Module, *, leaf: bool = False, instead: Tensor | None = None) -> None:
         super().__init__(block)
-        self.leaf = leaf
+        self.leaf, self.instead = leaf, instead
         self.residual: Tensor | None = None
         self.as_tuple = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The block's own output."""
+        """The block's own output, or with the other residual."""
         output = self.block(*args, **kwargs)
         self.as_tuple = isinstance(output, tuple | list)
         residual = output[0] if self.as_tuple else output
+        if self.instead is not None:
+            residual = self.instead
         if self.leaf:
             residual = residual.detach().requires_grad_()
+        if residual is not (output[0] if self.as_tuple else output):
             output = (residual, *output[1:]) if self.as_tuple else residual
         self.residual = residual
         return output

@@ -9,12 +9,15 @@ from rmviz.configs.base import required
 COMMANDS: dict[str, tuple[str, ...]] = {
     "data.add": ("data", "add"),
     "model.add": ("model", "add"),
+    "model.patch": ("model", "patch"),
     "train.reward": ("train", "reward"),
     "sae.train": ("sae", "train"),
     "effects": ("effects",),
     "features": ("features",),
     "compare": ("compare",),
     "map": ("map", "run"),
+    "probe.euphemism": ("probe", "euphemism"),
+    "probe.spec": ("probe", "spec"),
 }
 """The command of each kind that has one of its own, after `rmviz`. The other kinds are launched from a file."""
 

@@ -1,6 +1,7 @@
 """Settings of the jobs that bring reward models in, or make them."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from rmviz.configs.base import at_least, parent, require
@@ -31,6 +32,45 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(bool(self.source.strip()), "source must name a folder or a hub model, got nothing")
         at_least(self, max_length=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchConfig:
+    """Make a reward model in which some features are off or scaled, in every text that it reads."""
+
+    sae: str = parent("sae")
+    """Id or name of the SAE; its reward model is patched."""
+
+    name: str = ""
+    """What to call the patched model."""
+
+    features: str = ""
+    """Features to change, as in `3, 17, 204=0.5`; a number after = is that feature's own scale."""
+
+    scale: float = 0.0
+    """Factor of each activation: 0 switches a feature off, 1 leaves it as it is."""
+
+    def __post_init__(self) -> None:
+        require(isfinite(self.scale), f"scale must be a finite number, got {self.scale}")
+        feature_scales(self.features, self.scale)
+
+
+def feature_scales(features: str, scale: float) -> dict[int, float]:
+    """The scale of each feature in `3, 17, 204=0.5`; those without a number of their own get `scale`.
+
+    Raises:
+        ConfigError: It is written otherwise.
+    """
+    scales: dict[int, float] = {}
+    for entry in features.replace(",", " ").split():
+        number, given, own = entry.partition("=")
+        try:
+            scales[int(number) if number.isdecimal() else -1] = float(own) if given else scale
+        except ValueError:
+            scales[-1] = 0.0
+    wrong = f"features must be numbers, as in `3, 17, 204=0.5`, got {features[:80]!r}"
+    require(-1 not in scales and all(map(isfinite, scales.values())), wrong)
+    return scales
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "gpu": {"num_attempts": 25_000, "num_initial": 1_000, "batch_size": 250, "num_resamples": 2_000},
     },
     "map_rescore": {"tiny": {"per_cell": 3}, "laptop": {"per_cell": 20}, "gpu": {"per_cell": 200}},
+    "probe.euphemism": {
+        "tiny": {"num_pairs": 100, "shard_size": 16, "max_tokens": 2_048, "num_resamples": 200},
+        "laptop": {"num_pairs": 500, "shard_size": 64, "max_tokens": 8_192, "num_resamples": 1_000},
+        "gpu": {"num_pairs": 0, "shard_size": 256, "max_tokens": 65_536, "num_resamples": 1_000},
+    },
+    "probe.spec": {
+        "tiny": {"num_pairs": 100, "shard_size": 16, "max_tokens": 2_048, "num_resamples": 200},
+        "laptop": {"num_pairs": 500, "shard_size": 64, "max_tokens": 8_192, "num_resamples": 1_000},
+        "gpu": {"num_pairs": 0, "shard_size": 256, "max_tokens": 65_536, "num_resamples": 1_000},
+    },
     "world.data": {"tiny": {"num_pairs": 500}, "laptop": {"num_pairs": 6_000}, "gpu": {"num_pairs": 40_000}},
     "world.policy": {
         "tiny": {"num_steps": 200, "batch_size": 4, "d_model": 16, "num_blocks": 1},

@@ -15,6 +15,7 @@ from rmviz.models.checkpoint import Checkpoint, find_checkpoint
 from rmviz.models.formats import check_format, guess_append_eos, guess_format
 from rmviz.models.heads import has_reward_head, init_head, install_head, require_head
 from rmviz.models.padding import pad_token_id
+from rmviz.models.patches import apply_patch
 from rmviz.models.placement import choose_device, choose_dtype, placement
 from rmviz.models.reward_model import RewardModel
 from rmviz.store.artifact import Artifact
@@ -120,6 +121,11 @@ def load_base(
             rm = load_reward_model(place, revision=checkpoint.revision, **options)
         else:
             rm = _with_fresh_head(checkpoint, seed, **options)
+    if rm.patch:
+        raise ModelError(
+            f"{rm.name} is a patched model: its edit depends on an SAE of the weights as they are, so it cannot be trained "
+            "further; train the model that was patched"
+        )
     rm.name = name or (source.name if isinstance(source, Artifact) else rm.name)
     rm.model.requires_grad_(True)
     return rm
@@ -232,7 +238,7 @@ def _wrapped(
     if fresh:
         model.config.get_text_config().pad_token_id = pad_token_id(model, tokenizer, append_eos=append_eos)
     model.requires_grad_(False)
-    return RewardModel(
+    rm = RewardModel(
         model,
         tokenizer,
         name=name or checkpoint.source.rstrip("/").split("/")[-1],
@@ -244,6 +250,8 @@ def _wrapped(
         max_length=max_length,
         append_eos=append_eos,
     )
+    apply_patch(rm, checkpoint.folder)
+    return rm
 
 
 def _refuse_foreign_code(checkpoint: Checkpoint, adapter: Adapter | None) -> None:

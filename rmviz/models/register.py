@@ -8,6 +8,7 @@ from typing import Any
 
 from rmviz.configs.base import to_dict
 from rmviz.configs.models import ModelConfig
+from rmviz.errors import ModelError
 from rmviz.models.checkpoint import read_folder
 from rmviz.models.load import load_reward_model, quieten
 from rmviz.models.reward_model import RewardModel
@@ -72,6 +73,10 @@ def keep_reward_model(
     """
     settings = to_dict(config) if is_dataclass(config) else dict(config or {})
     rm = rm_or_folder if isinstance(rm_or_folder, RewardModel) else None
+    if rm is not None and rm.patch:
+        raise ModelError(
+            f"{rm.name} is a patched model, whose weights alone are not it; patch the original again instead"
+        )
     with workspace.create("reward_model", name=name, key=key, config=settings, parents=tuple(parents)) as draft:
         folder = draft.folder / "model"
         folder.mkdir()

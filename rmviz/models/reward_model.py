@@ -1,5 +1,6 @@
 """One class for every reward model: text in, one number out, and its blocks open to hooks."""
 
+import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -75,6 +76,8 @@ class RewardModel:
         self.tokenizer = tokenizer
         self.name = name or source
         self.source, self.revision, self.adapter = source, revision, adapter
+        self.patch = ""
+        """Names the edit of its activations that belongs to the model, if there is one (`rmviz.models.patches`)."""
         self.base, self.blocks, self.head = parts.base, parts.blocks, parts.head
         self.causal, self.d_in, self.num_blocks = parts.causal, parts.d_in, len(parts.blocks)
         self.family = str(model.config.model_type)
@@ -129,7 +132,8 @@ class RewardModel:
     @property
     def fingerprint(self) -> str:
         """Says "same model" cheaply: SHA-256 over sizes, tensor names and shapes, and a sample of the weights."""
-        return fingerprint(self.model)
+        own = fingerprint(self.model)
+        return hashlib.sha256(f"{own} {self.patch}".encode()).hexdigest() if self.patch else own
 
     @property
     def rules(self) -> EncodingRules:

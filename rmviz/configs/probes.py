@@ -1,0 +1,146 @@
+"""Settings of the probes: what is edited in which texts, and what is made of the difference."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rmviz.configs.base import at_least, parent, require
+from rmviz.configs.map import feature_list
+from rmviz.configs.word_lists import parse_word_lists
+
+Maker = Literal["words", "world"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EuphemismConfig:
+    """Reward texts that use some words and the same texts in other words; say which features carry the difference."""
+
+    sae: str = parent("sae")
+    """Id or name of the SAE; its reward model is probed."""
+
+    dataset: str = parent("dataset")
+    """Id or name of the dataset whose replies are edited."""
+
+    topic: str = ""
+    """A topic of the lexicon (or, for the maker world, of the planted world), in place of words of your own."""
+
+    words: str = ""
+    """Words and what to put in their place, as in `pregnant=expecting, midwife=nurse|helper`."""
+
+    lexicon: str = ""
+    """A YAML file with further topics: names mapped to words with their substitutes."""
+
+    maker: Maker = "words"
+    """What makes the edits: words (substitution from the lexicon) or world (the planted world's grammar)."""
+
+    features: str = ""
+    """Features that are held to carry the gap, as in `3, 17`; when empty those that fire on the words, chosen on the other
+    half of the data."""
+
+    control: str = ""
+    """Topics of the lexicon whose features should carry nothing, separated by commas; when empty those with most texts."""
+
+    name: str = ""
+    """What to call the result."""
+
+    split: Literal["heldout", "train", "all"] = "heldout"
+    """Which part of the dataset is edited."""
+
+    num_pairs: int = 500
+    """Pairs (or texts, where the data has no pairs) to look through; 0 takes all."""
+
+    min_similarity: float = 0.5
+    """Texts whose words remain to less than this share (word edit distance) are left out."""
+
+    num_features: int = 50
+    """Features that are chosen at most to carry a gap."""
+
+    shard_size: int = 64
+    """Edited texts per shard: what is lost at most when a probe is interrupted."""
+
+    max_tokens: int = 8192
+    """Tokens rerun at once; lower it when memory runs out."""
+
+    num_resamples: int = 1000
+    """Bootstrap resamples behind each interval."""
+
+    seed: int = 0
+    """Seed of the sample, of the edits, of the halves and of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+        require(not (self.topic and self.words), "give a topic or words, not both")
+        feature_list(self.features)
+        require(
+            len(parse_word_lists(self.words)) <= 1, "the euphemism probe takes one word list; probe.spec takes many"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecConfig:
+    """Say what should not matter to the reward; the report says whether it does, how much, and through which features."""
+
+    sae: str = parent("sae")
+    """Id or name of the SAE; its reward model is probed."""
+
+    dataset: str = parent("dataset")
+    """Id or name of the dataset whose replies are edited."""
+
+    topics: str = ""
+    """Topics of the lexicon that should not matter, separated by commas; all of them when no words are given either."""
+
+    words: str = ""
+    """Word lists that should not matter, as in `slang: gonna=going to, wanna; brands: acme`; a word without a substitute
+    becomes `something`."""
+
+    lexicon: str = ""
+    """A YAML file with further topics: names mapped to words with their substitutes."""
+
+    maker: Maker = "words"
+    """What makes the edits: words (substitution from the lexicon) or world (the planted world's grammar: another topic)."""
+
+    tolerance: float = 0.1
+    """A gap matters from this many standard deviations of the rewards on."""
+
+    name: str = ""
+    """What to call the result."""
+
+    split: Literal["heldout", "train", "all"] = "heldout"
+    """Which part of the dataset is edited."""
+
+    num_pairs: int = 500
+    """Pairs (or texts, where the data has no pairs) to look through; 0 takes all."""
+
+    min_similarity: float = 0.5
+    """Texts whose words remain to less than this share (word edit distance) are left out."""
+
+    num_features: int = 50
+    """Features that are chosen at most to carry a gap."""
+
+    shard_size: int = 64
+    """Edited texts per shard: what is lost at most when a probe is interrupted."""
+
+    max_tokens: int = 8192
+    """Tokens rerun at once; lower it when memory runs out."""
+
+    num_resamples: int = 1000
+    """Bootstrap resamples behind each interval."""
+
+    seed: int = 0
+    """Seed of the sample, of the edits, of the halves and of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+        at_least(self, tolerance=0)
+        parse_word_lists(self.words)
+
+
+ProbeConfig = EuphemismConfig | SpecConfig
+
+
+def _check(config: ProbeConfig) -> None:
+    at_least(config, num_pairs=0, num_features=1, shard_size=1, max_tokens=1, num_resamples=1)
+    require(0 <= config.min_similarity <= 1, f"min_similarity must be a share from 0 to 1, got {config.min_similarity}")
+    require(
+        not config.words or config.maker == "words",
+        "the maker world knows the planted world's topics only; give topics, or use the maker words",
+    )

@@ -1,0 +1,122 @@
+"""Which texts are edited how: every text that holds the words, beside the text without them, and what is left out."""
+
+import random
+from collections.abc import Sequence
+
+import pandas as pd
+
+from rmviz.configs.probes import EuphemismConfig, ProbeConfig
+from rmviz.configs.word_lists import WordList, parse_word_lists, read_lexicon
+from rmviz.errors import ConfigError, DataError
+from rmviz.probes.edits import Edit, similarity, word_edit, world_edit
+from rmviz.probes.lexicon import built_in
+from rmviz.types import Text
+from rmviz.world.lexicon import TOPICS
+
+NUM_CONTROLS = 3
+"""Control topics that are taken when none are named."""
+
+COLUMNS = ["item", "text_id", "unit", "prompt", "with_words", "without_words", "similarity"]
+
+
+def cases(
+    edit: Edit, texts: Sequence[Text], *, min_similarity: float, seed: int
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The texts whose reply holds the words, edited; and how many hold them, stay as they are, or change too much.
+
+    Returns:
+        item, text_id, unit (the pair, or the text), prompt, with_words, without_words, similarity.
+    """
+    rows, counts = [], {"num_holding": 0, "num_unchanged": 0, "num_too_different": 0}
+    for text in texts:
+        if not edit.holds(text.reply):
+            continue
+        counts["num_holding"] += 1
+        edited = edit.without(text.reply, random.Random(f"{seed} {edit.name} {text.text_id}"))
+        alike = similarity(text.reply, edited)
+        if edited == text.reply:
+            counts["num_unchanged"] += 1
+        elif alike < min_similarity:
+            counts["num_too_different"] += 1
+        else:
+            unit = text.pair_id or text.text_id
+            rows.append((edit.name, text.text_id, unit, text.prompt, text.reply, edited, alike))
+    return pd.DataFrame(rows, columns=COLUMNS), counts
+
+
+def edits_of(config: ProbeConfig) -> tuple[list[Edit], list[Edit]]:
+    """What is probed, and what may serve as its control (nothing for a spec check).
+
+    Raises:
+        ConfigError: A topic does not exist, or nothing says what to probe.
+    """
+    own = parse_word_lists(config.words)
+    if config.maker == "world":
+        known = {topic: world_edit(topic, veiled=isinstance(config, EuphemismConfig)) for topic in TOPICS}
+    else:
+        lexicon = {
+            words.name: words for words in (*built_in(), *(read_lexicon(config.lexicon) if config.lexicon else ()))
+        }
+        known = {name: word_edit(words) for name, words in lexicon.items()}
+    if not isinstance(config, EuphemismConfig):
+        named = _named(config.topics, known)
+        chosen = [word_edit(words) for words in own] + (named if config.topics.strip() or own else list(known.values()))
+        names = [edit.name for edit in chosen]
+        if len(set(names)) < len(names):
+            raise ConfigError("a word list and a topic have the same name; call the list otherwise")
+        return chosen, []
+    if not (config.topic or own):
+        raise ConfigError(f"say which words are probed: words, or a topic of {', '.join(known)}")
+    main = word_edit(_renamed(own[0], known)) if own else _named(config.topic, known)[0]
+    others = _named(config.control, known) or [edit for edit in known.values() if not set(edit.words) & set(main.words)]
+    return [main], [edit for edit in others if edit.name != main.name]
+
+
+def probed_cases(
+    config: ProbeConfig, texts: Sequence[Text]
+) -> tuple[pd.DataFrame, dict[str, dict[str, int]], list[str]]:
+    """All cases of a probe, what was left out of each item, and the names of the control items.
+
+    Raises:
+        ConfigError: As for `edits_of`.
+        DataError: No text holds the words.
+    """
+    edits, others = edits_of(config)
+    options = {"min_similarity": config.min_similarity, "seed": config.seed}
+    made = [(edit.name, *cases(edit, texts, **options)) for edit in edits]
+    if not any(len(table) for _, table, _ in made):
+        raise DataError(_nothing(made, config.dataset, config.split))
+    controls = [(edit.name, *cases(edit, texts, **options)) for edit in others]
+    controls = [one for one in controls if len(one[1])]
+    if isinstance(config, EuphemismConfig) and not config.control.strip():
+        controls = sorted(controls, key=lambda one: -len(one[1]))[:NUM_CONTROLS]
+    table = pd.concat([table for _, table, _ in (*made, *controls)], ignore_index=True)
+    counts = {name: counts for name, _, counts in (*made, *controls)}
+    return table, counts, [name for name, _, _ in controls]
+
+
+def _named(names: str, known: dict[str, Edit]) -> list[Edit]:
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    missing = [name for name in chosen if name not in known]
+    if missing:
+        raise ConfigError(f"no topic called {missing[0][:80]!r}; there are {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(chosen)]
+
+
+def _renamed(words: WordList, known: dict[str, Edit]) -> WordList:
+    """A list of the user's own beside topics of the lexicon, under a name that is none of theirs."""
+    return WordList(f"{words.name} (own)", words.substitutes) if words.name in known else words
+
+
+def _nothing(made: Sequence[tuple[str, pd.DataFrame, dict[str, int]]], dataset: str, split: str) -> str:
+    holding = sum(counts["num_holding"] for _, _, counts in made)
+    names = ", ".join(name for name, _, _ in made[:5])
+    if not holding:
+        return (
+            f"no reply in the {split} part of {dataset} holds a word of {names}; choose other words, or another split"
+        )
+    unchanged = sum(counts["num_unchanged"] for _, _, counts in made)
+    return (
+        f"{holding} replies hold words of {names}, but the edit changes nothing in {unchanged} of them and too much in the "
+        "others; give substitutes that differ, or lower min_similarity"
+    )

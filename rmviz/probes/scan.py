@@ -1,0 +1,207 @@
+"""The work of a probe in shards: rewards and effects of every case, then the gaps with the chosen features off."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rmviz.ablation.engine import EffectEngine
+from rmviz.ablation.plan import EffectRows
+from rmviz.configs.map import feature_list
+from rmviz.configs.probes import EuphemismConfig, ProbeConfig
+from rmviz.data.load import dataset_texts
+from rmviz.errors import DataError
+from rmviz.jobs.shards import made_shards, shard_folder
+from rmviz.models.encoding import Encoded
+from rmviz.models.load import from_artifact
+from rmviz.probes.cases import probed_cases
+from rmviz.probes.figures import halves, own_features
+from rmviz.sae.files import load_sae_artifact
+from rmviz.store.artifact import Artifact
+from rmviz.store.tables import load_table, save_table
+from rmviz.store.workspace import Workspace
+from rmviz.types import Report, Text
+
+GIVEN = "given features"
+"""What a set of features is called that the user names."""
+
+
+@dataclass(frozen=True)
+class ProbeScan:
+    """Shards of one probe: shard i holds the effects on some cases, shard n + i their gaps with features off.
+
+    A set of features is chosen on the half of the data that it is not measured on.
+    """
+
+    root: Path
+    config: ProbeConfig
+    folder: Path
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        """Without cases, model and SAE: each process opens its own."""
+        return ProbeScan, (self.root, self.config, self.folder)
+
+    @cached_property
+    def sae(self) -> Artifact:
+        """The SAE's artifact."""
+        return Workspace(self.root).resolve(self.config.sae, "sae")
+
+    @cached_property
+    def model(self) -> Artifact:
+        """The artifact of the reward model that the SAE was made for."""
+        return next(Workspace(self.root).resolve(ref) for ref in self.sae.parents if ref.startswith("reward-model"))
+
+    @cached_property
+    def dataset(self) -> Artifact:
+        """The dataset's artifact."""
+        return Workspace(self.root).resolve(self.config.dataset, "dataset")
+
+    @cached_property
+    def probed(self) -> tuple[pd.DataFrame, dict[str, dict[str, int]], list[str]]:
+        """Cases, what was left out by item, and the names of the controls."""
+        config = self.config
+        texts = dataset_texts(self.dataset, config.split, config.num_pairs, config.seed)
+        if not texts:
+            raise DataError(
+                f"dataset {self.dataset.name} has no texts in its {config.split} part; choose another with --split"
+            )
+        return probed_cases(config, texts)
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """Every case, with the half of the data that it belongs to."""
+        table = self.probed[0]
+        return table.assign(half=halves(table["unit"], self.config.seed))
+
+    @cached_property
+    def engine(self) -> EffectEngine:
+        """Model and SAE; how rows are rerun is settled on the first shard's texts, whichever is made first."""
+        engine = EffectEngine(from_artifact(self.model), load_sae_artifact(self.sae), max_tokens=self.config.max_tokens)
+        engine.settle(self.encoded(self.part(0))[0])
+        return engine
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of each of the two stages."""
+        return -(-len(self.cases) // self.config.shard_size)
+
+    def part(self, number: int) -> pd.DataFrame:
+        """The cases of one shard."""
+        return self.cases.iloc[number * self.config.shard_size : (number + 1) * self.config.shard_size]
+
+    def encoded(self, part: pd.DataFrame) -> tuple[list[Encoded], list[Encoded]]:
+        """The texts of some cases with and without the words."""
+        rm = self.__dict__["engine"].rm if "engine" in self.__dict__ else from_artifact(self.model)
+        return tuple(
+            rm.encode(
+                [
+                    Text(text_id=str(case), prompt=prompt, reply=reply)
+                    for case, prompt, reply in zip(part.index, part["prompt"], part[column], strict=True)
+                ]
+            )
+            for column in ("with_words", "without_words")
+        )  # pyright: ignore[reportReturnType]
+
+    def make(self, number: int, folder: Path) -> dict[str, float]:
+        """One shard of the first stage, or of the second."""
+        if number >= self.num_shards:
+            return self._make_ablated(number - self.num_shards, folder)
+        part = self.part(number)
+        sides = self.encoded(part)
+        (rows_with, with_words), (rows_without, without) = (self.engine.scan(side, first_order=False) for side in sides)
+        same = np.array([one.ids == other.ids for one, other in zip(*sides, strict=True)])
+        rewards = pd.DataFrame(
+            {"case": part.index.to_numpy(), "reward_with": with_words, "reward_without": without, "cut_away": same}
+        )
+        save_table(rewards, folder / "rewards.parquet")
+        save_table(_carried(part.index.to_numpy(), sides[0], rows_with, rows_without), folder / "rows.parquet")
+        gap = (with_words - without)[np.isfinite(with_words - without)]
+        return {"mean_gap": float(gap.mean())} if len(gap) else {}
+
+    def stage(self, name: str) -> pd.DataFrame:
+        """A table of all shards: rewards and rows of the first stage, ablated of the second."""
+        start = self.num_shards if name == "ablated" else 0
+        files = [shard_folder(self.folder, start + i) / f"{name}.parquet" for i in range(self.num_shards)]
+        return pd.concat([load_table(file) for file in files], ignore_index=True)
+
+    @cached_property
+    def sets(self) -> dict[tuple[str, int], list[int]]:
+        """By item and half: the features that are taken off in the cases of that half."""
+        rewards = self.stage("rewards")
+        broken = ~np.isfinite(rewards["reward_with"] - rewards["reward_without"])
+        rows = self.stage("rows").join(self.cases[["item", "half"]], on="case")
+        rows = rows[~rows["case"].isin(rewards.loc[broken, "case"])]
+        found = {}
+        for item in self.cases["item"].unique():
+            for half in (0, 1):
+                chosen = rows[(rows["item"] == item) & (rows["half"] != half)]
+                found[item, half] = own_features(chosen, self.config.num_features)
+        if isinstance(self.config, EuphemismConfig) and self.config.features:
+            found |= {(GIVEN, half): list(feature_list(self.config.features)) for half in (0, 1)}
+        return found
+
+    def ablations(self, item: str) -> list[str]:
+        """Whose features are taken off in the cases of an item."""
+        if not isinstance(self.config, EuphemismConfig):
+            return [item]
+        controls = self.probed[2]
+        if item in controls:
+            return []
+        return [GIVEN if self.config.features else item, *controls]
+
+    def _make_ablated(self, number: int, folder: Path) -> dict[str, float]:
+        tables = [pd.DataFrame({"case": [], "features": [], "remaining": []})]
+        for (item, half), part in self.part(number).groupby(["item", "half"]):
+            names = self.ablations(str(item))
+            if not names:
+                continue
+            groups = [self.sets[name, int(half)] for name in names]  # pyright: ignore[reportArgumentType]
+            gaps = []
+            for side in self.encoded(part):
+                clean = self.engine.scan(side, features=[], first_order=False)[1]
+                gaps.append(clean[:, None] - self.engine.group_effects(side, groups))
+            remaining = gaps[0] - gaps[1]
+            tables += [
+                pd.DataFrame({"case": part.index, "features": name, "remaining": remaining[:, column]})
+                for column, name in enumerate(names)
+            ]
+        table = pd.concat([one for one in tables if len(one)] or tables, ignore_index=True)
+        save_table(
+            table.astype({"case": "int64", "features": "str", "remaining": "float64"}), folder / "ablated.parquet"
+        )
+        return {}
+
+
+def scanned(scan: ProbeScan, report: Report) -> None:
+    """Make the shards of both stages that are not there yet."""
+    count = scan.num_shards
+    report(0, 2 * count)
+    for numbers in (range(count), range(count, 2 * count)):
+        with closing(made_shards(scan, numbers, scan.folder)) as shards:
+            for done, (_, figures) in enumerate(shards, start=numbers.start + 1):
+                report(done, 2 * count, figures)
+
+
+def _carried(cases: np.ndarray, encoded: Sequence[Encoded], one: EffectRows, other: EffectRows) -> pd.DataFrame:
+    """Each feature that fires on either text of a case: effect with − without the words, energies, and its first token."""
+    sides = []
+    for name, rows in (("with", one), ("without", other)):
+        sides.append(
+            pd.DataFrame(
+                {
+                    "case": cases[rows.text], "feature": rows.feature, f"effect_{name}": rows.effect.astype(float),
+                    f"energy_{name}": np.square(rows.max_activation.astype(float)),
+                }
+            )
+        )  # fmt: skip
+    sides[0]["token"] = [encoded[t].tokens[p].strip() for t, p in zip(one.text, one.first_position, strict=True)]
+    table = sides[0].merge(sides[1], on=["case", "feature"], how="outer").sort_values(["case", "feature"])
+    table["token"] = table["token"].fillna("").astype(str)
+    table = table.fillna({f"{part}_{side}": 0.0 for part in ("effect", "energy") for side in ("with", "without")})
+    table["carried"] = table["effect_with"] - table["effect_without"]
+    return table[["case", "feature", "carried", "energy_with", "energy_without", "token"]]
