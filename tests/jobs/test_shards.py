@@ -107,4 +107,9 @@ def test_a_scan_travels_without_its_model(tmp_path):
 
 def test_every_kind_has_its_needs():
     assert needs_of("effects").sharded and needs_of("effects").model
-    assert not needs_of("data.add").model and {kind for kind in KINDS if needs_of(kind).sharded} == {"effects"}
+    assert not needs_of("data.add").model and {kind for kind in KINDS if needs_of(kind).sharded} == {
+        "effects",
+        "compare",
+        "probe.euphemism",
+        "probe.spec",
+    }
