@@ -89,6 +89,7 @@ def test_two_processes_reach_what_one_reaches(space, base):
     assert sorted(names) == ["rm1", f"rm1@step-{NUM_STEPS // 2}", "rm2", f"rm2@step-{NUM_STEPS // 2}"]
 
 
+@pytest.mark.slow
 def test_stopped_together_and_resumed_to_the_same_end(space, base):
     wanted = rewards(result(space, launched(space, base, 2, name="unbroken", num_epochs=6.0)), space)
     job = launched(space, base, 2, name="broken", num_epochs=6.0)
@@ -101,7 +102,7 @@ def test_stopped_together_and_resumed_to_the_same_end(space, base):
     np.testing.assert_allclose(rewards(result(space, again), space), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("victim", ["follower", "leader"])
+@pytest.mark.parametrize("victim", ["follower", pytest.param("leader", marks=pytest.mark.slow)])
 def test_one_that_dies_ends_all_of_them(space, base, victim):
     job = launched(space, base, 2, num_epochs=200.0)
     wait_until(lambda: read_job(job.folder).step > 5)
@@ -119,6 +120,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(base):
         toy_config(base, num_processes=3)
 
 
+@pytest.mark.slow
 def test_from_the_terminal(space, base):
     command = [
         sys.executable, "-m", "rmviz.cli", "train", "reward", "toy", str(base), "--batch-size", "8", "--num-pairs", "32",
