@@ -148,7 +148,7 @@ FIND_INJECTED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_hostile_text_stays_text_everywhere(app, tab, scheme):
     watched = tab(app, color_scheme=scheme)
     for path in HOSTILE_PLACES:

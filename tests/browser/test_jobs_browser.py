@@ -114,7 +114,7 @@ def test_a_click_opens_a_job_that_stays_open_when_the_list_changes(server, tab):
     assert chosen(page) == key and page.get_by_role("heading", name=name, exact=True).is_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_hostile_text_of_jobs_stays_text(server, tab, scheme):
     config = WorldDataConfig(name=HOSTILE)
     key = make_job(server.root, "world.data", config, "failed", error=f"Error: {HOSTILE}", log=f"{HOSTILE}\n\x1b[31m{HOSTILE}\n",

@@ -117,7 +117,7 @@ def test_the_figure_can_be_downloaded(maps_app, tab):
             assert file.read(20).startswith(start)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_hostile_maps_stay_text(maps_app, tab, scheme):
     watched = tab(maps_app, color_scheme=scheme)
     binned = next(a for a in Workspace(maps_app.root).list("map") if a.name.startswith("binned"))
