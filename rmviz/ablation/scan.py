@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from rmviz.ablation.audit import audit
 from rmviz.ablation.engine import EffectEngine
+from rmviz.ablation.opened import SAEScan, opened_engine
 from rmviz.ablation.summary import summary
 from rmviz.configs.base import to_dict
 from rmviz.configs.effects import EffectsConfig
@@ -24,8 +25,6 @@ from rmviz.data.load import dataset_texts
 from rmviz.errors import DataError
 from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.models.encoding import Encoded
-from rmviz.models.load import from_artifact
-from rmviz.sae.files import load_sae_artifact
 from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
@@ -56,34 +55,10 @@ def run(config: EffectsConfig, workspace: Workspace, report: Report) -> Artifact
 
 
 @dataclass(frozen=True)
-class Scan:
+class Scan(SAEScan):
     """The shards of one scan: `shard_size` texts each, and after them the audit, which reads what they found."""
 
-    root: Path
-    """Of the workspace."""
-
     config: EffectsConfig
-    folder: Path
-    """Where the shards are kept."""
-
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        """Without texts, model and SAE: each process opens its own."""
-        return Scan, (self.root, self.config, self.folder)
-
-    @cached_property
-    def sae(self) -> Artifact:
-        """The SAE's artifact."""
-        return Workspace(self.root).resolve(self.config.sae, "sae")
-
-    @cached_property
-    def model(self) -> Artifact:
-        """The artifact of the reward model that the SAE was made for."""
-        return next(Workspace(self.root).resolve(ref) for ref in self.sae.parents if ref.startswith("reward-model"))
-
-    @cached_property
-    def dataset(self) -> Artifact:
-        """The dataset's artifact."""
-        return Workspace(self.root).resolve(self.config.dataset, "dataset")
 
     @cached_property
     def texts(self) -> Sequence[Text]:
@@ -98,7 +73,7 @@ class Scan:
     @cached_property
     def engine(self) -> EffectEngine:
         """Model and SAE; how rows are rerun is settled on the first shard's texts, whichever is made first."""
-        engine = EffectEngine(from_artifact(self.model), load_sae_artifact(self.sae), max_tokens=self.config.max_tokens)
+        engine = opened_engine(Workspace(self.root), self.sae, max_tokens=self.config.max_tokens)
         engine.settle(engine.rm.encode(self.part(0)))
         return engine
 
@@ -149,7 +124,7 @@ class Scan:
 
 def _scan_shards(scan: Scan, report: Report) -> int:
     """Make the shards and the audit that are not there yet; how many shards there are."""
-    sizes, total = scan.sizes, len(scan.texts)
+    sizes, total = scan.sizes, len(scan.texts) + min(NUM_AUDITED, len(scan.texts))
     report(0, total)
     done, num_rows = 0, 0.0
     with closing(made_shards(scan, range(len(sizes)), report.folder)) as shards:
@@ -159,6 +134,7 @@ def _scan_shards(scan: Scan, report: Report) -> int:
             report(done, total, {**figures, "rows": num_rows} if figures else {})
     with closing(made_shards(scan, [len(sizes)], report.folder)) as last:
         list(last)
+    report(total, total)
     return len(sizes)
 
 

@@ -99,7 +99,7 @@ def _patched(
 
 def _check_length(rm: RewardModel) -> int:
     """Tokens that show all that position can do: more than a sliding window holds, where the model has one."""
-    window = getattr(getattr(rm.model, "config", None), "sliding_window", None) or 0
+    window = getattr(getattr(rm.base, "config", None), "sliding_window", None) or 0
     return min(rm.max_length, max(_NUM_TOKENS, window + _NUM_TOKENS))
 
 

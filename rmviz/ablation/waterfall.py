@@ -161,6 +161,7 @@ class _SideGame:
         self.engine, self.text, self.groups = engine, text, groups
         clean, fired = engine.read(text)
         self.reads = {True: (clean, fired), False: (engine.without_error(clean, [text]), fired)}
+        self.base = float(engine.emptied([text])[0, 2])
 
     def __call__(self, sets: Bool[np.ndarray, "set player"]) -> Float[np.ndarray, " set"]:
         rewards = np.empty(len(sets))
@@ -171,4 +172,5 @@ class _SideGame:
                 for row in sets[own, :-1]
             ]
             rewards[own] = self.engine.set_rewards(self.text, off, read=read)
+        rewards[~sets.any(axis=1)] = self.base  # taking all away one by one leaves dust, which a layer norm may blow up
         return rewards

@@ -27,7 +27,7 @@ from rmviz.errors import NotFoundError
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
 from rmviz.models.reward_model import RewardModel
-from rmviz.sae.files import load_sae_artifact
+from rmviz.sae.files import load_sae_artifact, model_of
 from rmviz.sae.model import SparseActs, SparseAutoencoder
 from rmviz.store.workspace import Workspace
 
@@ -137,9 +137,9 @@ def _planted(workspace: Workspace, num_rounds: int) -> list[tuple[dict[str, Any]
         artifact = workspace.resolve(PLANTED_SAE, "sae")
     except NotFoundError:
         return []
-    parents = {parent.kind: parent for parent in map(workspace.resolve, artifact.parents)}
-    rm, sae = from_artifact(parents["reward_model"], device="cpu"), load_sae_artifact(artifact)
-    encoded = rm.encode(dataset_texts(parents["dataset"], split="heldout", num_pairs=100))
+    dataset = next(one for one in map(workspace.resolve, artifact.parents) if one.kind == "dataset")
+    rm, sae = from_artifact(model_of(workspace, artifact), device="cpu"), load_sae_artifact(artifact)
+    encoded = rm.encode(dataset_texts(dataset, split="heldout", num_pairs=100))
     rows, _ = EffectEngine(rm, sae).scan(encoded, first_order=False)
     exact = _case(rm, sae, encoded, np.unique(rows.feature).tolist(), num_rounds)
     return [(exact, _first_order_case(rm, sae, encoded, exact, num_rounds))]

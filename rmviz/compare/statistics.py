@@ -98,15 +98,6 @@ def flipped(first: Float[np.ndarray, " pair"], second: Float[np.ndarray, " pair"
     return np.sign(np.where(np.isfinite(change), change, 0.0)).astype(np.int64)
 
 
-def standardised(rewards: Float[np.ndarray, " text"]) -> Float[np.ndarray, " text"]:
-    """Rewards less their mean, in units of their standard deviation; all 0 where they do not vary, NaN stays NaN."""
-    known = rewards[np.isfinite(rewards)].astype(float)
-    spread = float(known.std()) if len(known) else 0.0
-    if spread <= 0:
-        return np.where(np.isfinite(rewards), 0.0, np.nan)
-    return np.where(np.isfinite(rewards), (rewards.astype(float) - known.mean()) / spread, np.nan)
-
-
 def ranks(rewards: Float[np.ndarray, " text"]) -> Float[np.ndarray, " text"]:
     """The share of texts with a lower reward, ties counting half: 0 to 1; NaN stays NaN."""
     known = np.isfinite(rewards)

@@ -16,8 +16,8 @@ from rmviz.compare.statistics import (
     flipped,
     mean,
     ranks,
-    standardised,
 )
+from rmviz.ranks import standardised
 from rmviz.types import Pair
 
 Rewards = Float[np.ndarray, "model pair side"]

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from rmviz.ablation.opened import opened_engine
 from rmviz.ablation.waterfall import waterfalls
 from rmviz.configs.probes import EuphemismConfig, SpecConfig
 from rmviz.data.load import dataset_pairs
 from rmviz.errors import DataError
-from rmviz.probes.pairs import opened_engine
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace

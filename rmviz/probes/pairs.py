@@ -8,24 +8,16 @@ from scipy.sparse import csr_array
 
 from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.margins import Margins, explained, wrong_pairs
+from rmviz.ablation.opened import opened_engine
 from rmviz.ablation.waterfall import shapley, waterfalls
 from rmviz.configs.base import require
 from rmviz.data.load import dataset_pairs
 from rmviz.errors import DataError, NotFoundError
-from rmviz.models.load import from_artifact
 from rmviz.probes.results import plain
-from rmviz.sae.files import load_sae_artifact
-from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Pair
 
 Progress = Callable[[int, int], None]
-
-
-def opened_engine(workspace: Workspace, sae: Artifact) -> EffectEngine:
-    """The effect engine of an SAE and of the reward model that it was made for."""
-    model = next(workspace.resolve(ref) for ref in sae.parents if ref.startswith("reward-model"))
-    return EffectEngine(from_artifact(model), load_sae_artifact(sae))
 
 
 def pair_parts(

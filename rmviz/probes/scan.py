@@ -5,12 +5,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rmviz.ablation.engine import EffectEngine
+from rmviz.ablation.opened import SAEScan, opened_engine
 from rmviz.ablation.plan import EffectRows
 from rmviz.configs.map import feature_list
 from rmviz.configs.probes import EuphemismConfig, ProbeConfig
@@ -21,8 +21,6 @@ from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
 from rmviz.probes.cases import probed_cases
 from rmviz.probes.figures import halves, own_features
-from rmviz.sae.files import load_sae_artifact
-from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report, Text
@@ -32,34 +30,13 @@ GIVEN = "given features"
 
 
 @dataclass(frozen=True)
-class ProbeScan:
+class ProbeScan(SAEScan):
     """Shards of one probe: shard i holds the effects on some cases, shard n + i their gaps with features off.
 
     A set of features is chosen on the half of the data that it is not measured on.
     """
 
-    root: Path
     config: ProbeConfig
-    folder: Path
-
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        """Without cases, model and SAE: each process opens its own."""
-        return ProbeScan, (self.root, self.config, self.folder)
-
-    @cached_property
-    def sae(self) -> Artifact:
-        """The SAE's artifact."""
-        return Workspace(self.root).resolve(self.config.sae, "sae")
-
-    @cached_property
-    def model(self) -> Artifact:
-        """The artifact of the reward model that the SAE was made for."""
-        return next(Workspace(self.root).resolve(ref) for ref in self.sae.parents if ref.startswith("reward-model"))
-
-    @cached_property
-    def dataset(self) -> Artifact:
-        """The dataset's artifact."""
-        return Workspace(self.root).resolve(self.config.dataset, "dataset")
 
     @cached_property
     def probed(self) -> tuple[pd.DataFrame, dict[str, dict[str, int]], list[str]]:
@@ -81,7 +58,7 @@ class ProbeScan:
     @cached_property
     def engine(self) -> EffectEngine:
         """Model and SAE; how rows are rerun is settled on the first shard's texts, whichever is made first."""
-        engine = EffectEngine(from_artifact(self.model), load_sae_artifact(self.sae), max_tokens=self.config.max_tokens)
+        engine = opened_engine(Workspace(self.root), self.sae, max_tokens=self.config.max_tokens)
         engine.settle(self.encoded(self.part(0))[0])
         return engine
 

@@ -5,15 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
-
-def standardised(rewards: Float[np.ndarray, " poem"]) -> Float[np.ndarray, " poem"]:
-    """Rewards less their mean, in units of their standard deviation; all 0 where they do not vary, NaN stays NaN."""
-    known = rewards[np.isfinite(rewards)].astype(float)
-    spread = float(known.std()) if len(known) else 0.0
-    middle = float(known.mean()) if len(known) else 0.0
-    return (rewards.astype(float) - middle) / spread if spread > 0 else np.where(np.isfinite(rewards), 0.0, np.nan)
+from rmviz.ranks import standardised
 
 
 def difference_cells(poems: pd.DataFrame, axes: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

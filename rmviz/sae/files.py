@@ -11,10 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rmviz.errors import ModelError
+from rmviz.errors import ModelError, NotFoundError
 from rmviz.sae.hook_names import hookpoint_of
 from rmviz.sae.model import SparseAutoencoder
 from rmviz.store.artifact import Artifact, write_json
+from rmviz.store.workspace import Workspace
 
 CONFIG, WEIGHTS, EXTRA = "cfg.json", "sae_weights.safetensors", "rmviz.json"
 _PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
@@ -65,6 +66,18 @@ def load_sae_artifact(artifact: Artifact) -> SparseAutoencoder:
     if "report_card.json" in artifact.files:
         sae.report_card = artifact.read_json("report_card.json")
     return sae
+
+
+def model_of(workspace: Workspace, sae: Artifact) -> Artifact:
+    """The reward model that an SAE was made for.
+
+    Raises:
+        NotFoundError: It is not in the workspace any more.
+    """
+    for ref in sae.parents:
+        if (parent := workspace.resolve(ref)).kind == "reward_model":
+            return parent
+    raise NotFoundError(f"{sae.name} names no reward model that it was made for; train or add the SAE again")
 
 
 def save_sae(folder: Path, sae: SparseAutoencoder, *, metadata: Mapping[str, Any] | None = None) -> None:

@@ -8,7 +8,7 @@ from rmviz.errors import ModelError
 from rmviz.models.load import from_artifact, load_reward_model, quieten
 from rmviz.models.patches import PATCH
 from rmviz.models.register import facts_of, record_of
-from rmviz.sae.files import load_sae_artifact
+from rmviz.sae.files import load_sae_artifact, model_of
 from rmviz.sae.patch import SAE, write_patch
 from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace
@@ -24,7 +24,7 @@ def run(config: PatchConfig, workspace: Workspace, report: Report) -> Artifact:
     """
     report(0, 1)
     sae_artifact = workspace.resolve(config.sae, "sae")
-    base = next(workspace.resolve(ref) for ref in sae_artifact.parents if ref.startswith("reward-model"))
+    base = model_of(workspace, sae_artifact)
     rm, sae = from_artifact(base, device="cpu", dtype="float32"), load_sae_artifact(sae_artifact)
     if rm.patch:
         raise ModelError(f"{rm.name} has a patch already; patch the original with all features at once")

@@ -35,7 +35,14 @@ def follow(artifacts: Sequence[Artifact]) -> None:
     wanted = pickers.arrived("comparison")
     if wanted is None:
         return
-    named = next((a for a in artifacts if a.kind == "comparison" and wanted in (a.id, a.name)), None)
+    named = next(
+        (
+            a
+            for a in artifacts
+            if a.kind == "comparison" and a.metrics.get("what") != "models" and wanted in (a.id, a.name)
+        ),
+        None,
+    )
     maps = [a.id for a in artifacts if a.kind == "map" and named is not None and a.id in named.parents]
     if maps and pickers.arrived("map") is None and named is not None:
         st.session_state["pick-map"] = next((i for i in named.parents if i in maps), maps[0])

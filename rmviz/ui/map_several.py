@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from rmviz.plots import maps as plots
 from rmviz.qdaif.read import MapTables
+from rmviz.ranks import standardised
 from rmviz.store.artifact import Artifact
 from rmviz.ui import cached, map_figure, pickers, router
 from rmviz.ui.words import counted, plain, shortened
@@ -68,7 +68,7 @@ def _pick(others: Sequence[Artifact]) -> list[Artifact]:
 
 
 def _draw(maps: Sequence[tuple[Artifact, MapTables]], value: str, by: str, *, standardise: bool) -> None:
-    tables = [standardised(one.filed(by), value) if standardise else one.filed(by) for _, one in maps]
+    tables = [_standardised(one.filed(by), value) if standardise else one.filed(by) for _, one in maps]
     scale = plots.common_scale([cells[value].to_numpy(float) for cells in tables], diverging=standardise)
     columns = st.columns(min(3, max(2, len(maps))), gap="medium")
     for number, ((one, full), cells) in enumerate(zip(maps, tables, strict=True)):
@@ -85,11 +85,6 @@ def _draw(maps: Sequence[tuple[Artifact, MapTables]], value: str, by: str, *, st
                 router.page_link("maps", "Open this map", {"map": one.id}, ":material/arrow_forward:")
 
 
-def standardised(cells: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Cells with a value less its mean over the cells that have one, in units of its standard deviation."""
-    values = cells[value].to_numpy(float)
-    known = values[np.isfinite(values)]
-    spread = float(known.std()) if len(known) else 0.0
-    return cells.assign(
-        **{value: (values - known.mean()) / spread if spread > 0 else np.where(np.isfinite(values), 0.0, np.nan)}
-    )
+def _standardised(cells: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Cells with a value in standard deviations about its mean."""
+    return cells.assign(**{value: standardised(cells[value].to_numpy(float))})

@@ -42,6 +42,9 @@ def _chromium() -> str | None:
 def browser() -> Iterator[Any]:
     path = _chromium()
     if path is None:
+        assert not os.environ.get("CI"), (
+            "CI must not skip the browser tests: install Chromium, or name it in RMVIZ_CHROMIUM"
+        )
         pytest.skip("no Chromium found; install one or name it in RMVIZ_CHROMIUM")
     playwright = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
     with playwright.sync_playwright() as running:

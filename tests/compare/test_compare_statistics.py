@@ -23,9 +23,9 @@ from rmviz.compare.statistics import (
     mean,
     ranks,
     right,
-    standardised,
 )
 from rmviz.compare.tables import flip_table, margins_of, model_table, pair_table, reward_table
+from rmviz.ranks import standardised
 from rmviz.types import Pair
 
 NAN = float("nan")

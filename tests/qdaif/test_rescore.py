@@ -14,7 +14,8 @@ from rmviz.configs.map import MapRescoreConfig
 from rmviz.errors import ConfigError
 from rmviz.models.load import from_artifact
 from rmviz.qdaif import job, rescore
-from rmviz.qdaif.differences import ablated_cells, difference_cells, standardised
+from rmviz.qdaif.differences import ablated_cells, difference_cells
+from rmviz.ranks import standardised
 from rmviz.store.tables import load_table
 from rmviz.types import Text
 
