@@ -39,6 +39,10 @@ KINDS = (
     "features",
     "map",
     "map_rescore",
+    "compare",
+    "probe.euphemism",
+    "probe.spec",
+    "model.patch",
 )
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
@@ -61,6 +65,10 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         return found.id if found else ""
 
     rm = first("reward_model", "rm")
+    probed = {
+        "sae": ref("sae", "sae"), "dataset": ref("dataset", "pairs"), "maker": "world", "split": "all", "num_pairs": 100,
+        "shard_size": 4, "num_resamples": 100,
+    }  # fmt: skip
     return {
         "data.add": {"source": str(data), "name": "added"},
         "world.data": {"num_pairs": 1500, "name": "pairs"},
@@ -86,6 +94,13 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         "map_rescore": {
             "map": ref("map", "map"), "model": ref("reward_model", "registered"), "name": "rescored",
         },
+        "compare": {
+            "models": f"{ref('reward_model', 'rm')}, {ref('reward_model', 'registered')}", "dataset": ref("dataset", "pairs"),
+            "name": "compared", "num_pairs": 200, "shard_size": 10,
+        },
+        "probe.euphemism": probed | {"name": "euphemism", "topic": "animals"},
+        "probe.spec": probed | {"name": "spec", "topics": "animals, music, charity"},
+        "model.patch": {"sae": ref("sae", "sae"), "features": "1, 5=0.5", "name": "patched"},
     }  # fmt: skip
 
 
