@@ -27,7 +27,7 @@ _PAGES = {
         ("maps", "Maps", "grid_view"),
         ("data", "Data", "table_rows"),
     ],
-    "Try": [("playground", "Playground", "tune")],
+    "Try": [("playground", "Playground", "tune"), ("lander", "Lander", "explore")],
     "Make": [("train", "Train", "model_training"), ("jobs", "Jobs", "checklist")],
 }
 """Sections of the navigation: file, title and icon of each page; the first is the default."""
