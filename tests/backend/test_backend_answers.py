@@ -90,7 +90,11 @@ def test_scales_and_values_are_what_a_hook_on_the_whole_model_gives(live: Backen
     encoded = engine.rm.encode([TEXT])[0]
     firing = [row.feature for row in live.features(model.id, sae.id, TEXT).rows]
     silent = next(f for f in range(engine.sae.d_sae) if f not in firing)
-    edits = [({}, {firing[0]: 2.5}), ({firing[1]: -2.0, firing[2]: 3.0}, {firing[0]: 0.0, silent: 4.0}), ({}, {silent: -1})]
+    edits = [
+        ({}, {firing[0]: 2.5}),
+        ({firing[1]: -2.0, firing[2]: 3.0}, {firing[0]: 0.0, silent: 4.0}),
+        ({}, {silent: -1}),
+    ]
     for scales, values in edits:
         answer = live.ablate(model.id, sae.id, TEXT, scales, values=values, with_prefixes=True)
         assert answer.ablated == pytest.approx(hooked_reward(engine, encoded, scales, values), abs=1e-5)
