@@ -35,16 +35,13 @@ class Curve:
     rewards: Sequence[float]
 
 
-def prefix_panels(
-    curves: Sequence[Curve], *, shared_until: int | None = None, standardised: bool = False, height: int = 290
-) -> go.Figure:
+def prefix_panels(curves: Sequence[Curve], *, shared_until: int | None = None, standardised: bool = False) -> go.Figure:
     """The reward if the text ended after each token, over the characters of the reply.
 
     Args:
         curves: Of one model or several; the models come in the order of their first curve.
         shared_until: Character until which the texts are the same; the part is shaded.
         standardised: Rewards are in standard deviations of each model, so all share one axis; else each model has its own.
-        height: Of one panel, in pixels.
     """
     models = list(dict.fromkeys(curve.model for curve in curves))
     names = list(dict.fromkeys(curve.name for curve in curves))
@@ -58,7 +55,7 @@ def prefix_panels(
         )  # fmt: skip
         panel = 0 if standardised else model
         figure.add_trace(_line(curve, title, colour, dash, panel, shown=standardised or model == 0))
-    _layout(figure, models, panels, standardised=standardised, height=height, n=sum(len(c.tokens) for c in curves))
+    _layout(figure, models, panels, standardised=standardised, n=sum(len(c.tokens) for c in curves))
     if shared_until is not None:
         first = min((end for curve in curves for end in curve.ends), default=0)
         box = {"x0": first, "x1": shared_until, "y0": 0, "y1": 1, "fillcolor": _SHADE, "layer": "below"}
@@ -68,6 +65,11 @@ def prefix_panels(
             text="shared", x=first, y=0, xref="x", yref="y domain", xanchor="left", yanchor="bottom", showarrow=False
         )
     return figure
+
+
+def height_of(panels: int) -> int:
+    """Pixels of a figure with so many panels."""
+    return 290 + 180 * (panels - 1)
 
 
 def _line(curve: Curve, title: str, colour: str, dash: str, panel: int, *, shown: bool) -> go.Scatter:
@@ -86,14 +88,13 @@ def _line(curve: Curve, title: str, colour: str, dash: str, panel: int, *, shown
         mode="lines+markers",
         line={"color": colour, "dash": dash, "width": 2},
         marker={"size": 4},
-        connectgaps=True,  # an encoder reads some prefixes of a long text, and no special token ends one
         hovertext=hovers,
         hoverinfo="text",
         yaxis=_axis("y", panel),
     )
 
 
-def _layout(figure: go.Figure, models: Sequence[str], panels: int, *, standardised: bool, height: int, n: int) -> None:
+def _layout(figure: go.Figure, models: Sequence[str], panels: int, *, standardised: bool, n: int) -> None:
     what = "standard deviations" if standardised else "reward if the text ended here"
     styled(
         figure,
@@ -101,7 +102,7 @@ def _layout(figure: go.Figure, models: Sequence[str], panels: int, *, standardis
         subtitle=short(f"the last point is the reward of the whole text · n = {count(n, 'tokens')}", sign=False),
         x="character of the reply (below 0: the prompt)",
         y=what if panels == 1 else label(models[0], 24),
-        height=height + (panels - 1) * (height - 110),
+        height=height_of(panels),
     )
     gap = 0.06
     size = (1 - gap * (panels - 1)) / panels

@@ -60,8 +60,8 @@ def active_features(
     main, by = sides[0], table[acts[0]].astype(float)
     if comparison:
         main = comparison.column
-        table.insert(2, main, _taken(table, sides, comparison))
-        by = _taken(table, acts, comparison)
+        table.insert(2, main, _taken(table, comparison.sides, comparison))
+        by = _taken(table, comparison.activations, comparison)
     by = table[main].astype(float) if rank == "effect" else by
     return table.iloc[(-by.abs()).argsort(kind="stable")].reset_index(drop=True)
 

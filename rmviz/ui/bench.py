@@ -49,14 +49,14 @@ def bench(
         rank = pickers.choice("Rank by", active.RANKS, "rank", "effect")
     words = cached.words_of_features(features)
     rows = active.active_features(answers, words, draft.comparison, rank)
-    if draft.mode == "edit" and draft.comparison:
+    if draft.comparison and draft.changed:
         rows = active.moved_only(rows, draft.comparison)
     found = active.searched(rows, query or "")
     with st.container(horizontal=True, vertical_alignment="center"):
         set_shelf.groups(sae, draft, answers, rows, found if query else None, edited)
         set_shelf.shelf(sae, edited)
     if rows.empty:
-        st.info("No feature moved." if draft.mode == "edit" else "No feature fires on this text.")
+        st.info("No feature moved." if draft.changed else "No feature fires on this text.")
     elif found.empty:
         st.info("No feature that fires here matches. Take a shorter search.", icon=":material/search_off:")
     else:
@@ -131,7 +131,8 @@ def _ticked(key: str, features: Sequence[int], edited: Edited) -> None:
 def _knobs(edited: Edited, rows: pd.DataFrame) -> None:
     edits = edited.now
     words = dict(zip(rows["feature"].tolist(), rows["top_tokens"].tolist(), strict=True))
-    strongest = {int(f): float(row[[c for c in rows if "act" in str(c)]].max()) for f, row in _indexed(rows, edits)}
+    acts = rows[[name for name in map(str, rows) if "act" in name]].astype(float).max(axis=1)
+    strongest = dict(zip(rows["feature"].tolist(), acts.tolist(), strict=True))
     for feature in list(edits)[:MAX_KNOBS]:
         name = shortened(words[feature], 40) if feature in words else "does not fire here"
         _knob(edited, feature, edits[feature], name, strongest.get(feature, 1.0))
@@ -143,14 +144,9 @@ def _knobs(edited: Edited, rows: pd.DataFrame) -> None:
         )
 
 
-def _indexed(rows: pd.DataFrame, edits: Edits) -> list[tuple[int, "pd.Series[float]"]]:
-    some = rows[rows["feature"].isin(list(edits)[:MAX_KNOBS])].set_index("feature")
-    return [(int(str(feature)), row) for feature, row in some.iterrows()]
-
-
 def _knob(edited: Edited, feature: int, edit: Edit, name: str, strongest: float) -> None:
     stamp = f"{feature}-{edited.generation}"
-    text, kind, number, away = st.columns([7, 5, 9, 2], vertical_alignment="center")
+    text, kind, number, away = st.columns([7, 6, 9, 2], vertical_alignment="center")
     text.html(f'<div class="rm"><b class="num">{feature}</b> <span class="muted">{escaped(name)}</span></div>')
     kind.segmented_control(
         f"What is done to feature {feature}", list(KINDS), format_func=lambda k: KINDS[k], default=edit.kind,
@@ -190,7 +186,7 @@ def _kind_chosen(edited: Edited, feature: int, key: str, strongest: float) -> No
 def _caption(draft: drafts.Draft, rows: pd.DataFrame, found: pd.DataFrame, answers: Sequence[FeaturesAnswer]) -> None:
     fire = max(answer.num_rows for answer in answers)
     listed = f"All {counted(len(rows), 'feature')} that fire are listed."
-    if draft.mode == "edit" and draft.comparison:
+    if draft.changed:
         listed = f"{counted(len(rows), 'feature')} moved, by effect or activation; effects before and after are exact."
     elif any(answer.num_rows > len(answer.rows) for answer in answers):
         listed = f"The strongest of {fire:,} features are listed."

@@ -56,6 +56,11 @@ class Draft:
         """How its two texts are set against each other; None where there is one."""
         return None if len(self.texts) < 2 else PAIR if self.mode == "pair" else EDIT
 
+    @property
+    def changed(self) -> bool:
+        """Whether a text is compared with what it was before, and is another now."""
+        return self.mode == "edit" and self.comparison is not None and self.base != (self.prompt, self.first)
+
 
 def current(mode: str) -> Draft:
     """The texts as last submitted; a text that begins to be changed is its own base."""

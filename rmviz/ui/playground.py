@@ -80,7 +80,7 @@ def _form(scans: list[Artifact], models: Sequence[Artifact], model: Artifact) ->
 def _changes(draft: drafts.Draft) -> None:
     """The text before and after, what differs marked."""
     (old_prompt, old), (prompt, new) = draft.base, (draft.prompt, draft.first)
-    if (old_prompt, old) == (prompt, new):
+    if not draft.changed:
         st.info(
             "Change a word, or take out or add a sentence, in the fields above, then press **Read**: the text as it is now "
             "stays the base.",
@@ -90,8 +90,9 @@ def _changes(draft: drafts.Draft) -> None:
     with st.expander("What was changed", expanded=True, icon=":material/difference:"):
         sides = (("Before", old_prompt, prompt, old, new), ("After", prompt, old_prompt, new, old))
         for column, (name, own, other_prompt, reply, other) in zip(st.columns(2), sides, strict=True):
-            marked = diff.marked_difference(own, other_prompt), diff.marked_difference(reply, other)
-            column.html(f'<div class="rm"><b>{name}</b></div>' + diff.marked_box(*marked))
+            above, below = diff.marked_difference(own, other_prompt), diff.marked_difference(reply, other)
+            apart = "\n" if above and not own[-1:].isspace() and not reply[:1].isspace() else ""
+            column.html(f'<div class="rm"><b>{name}</b></div>' + diff.marked_box(above, apart + below))
 
 
 def _answers(model: Artifact, sae: Artifact | None, draft: drafts.Draft) -> list[ReadText]:

@@ -8,7 +8,7 @@ import streamlit as st
 from rmviz.backend.wire import AblateAnswer, FeaturesAnswer, ReadText
 from rmviz.plots.captions import caption
 from rmviz.plots.features import robust_limit
-from rmviz.plots.prefixes import Curve, prefix_panels
+from rmviz.plots.prefixes import Curve, height_of, prefix_panels
 from rmviz.plots.tokens import escaped, legend_html, token_html
 from rmviz.ui import aligned, drafts, style
 from rmviz.ui.words import number, plain
@@ -52,17 +52,17 @@ def curves(
     """The figure of the curves, what two texts share marked; `answers` are those of the first model."""
     shared = aligned.shared_start(answers, [text[2] for text in draft.texts]) if draft.comparison else None
     figure = prefix_panels(lines, shared_until=shared.until if shared else None, standardised=standardised)
-    height = int(figure.layout["height"])
+    num_models = len({line.model for line in lines})
+    height = height_of(1 if standardised else num_models)
     st.plotly_chart(style.compact(figure, height), key="prefix-curve", config=style.PLAIN_CHART)
-    several = len({line.model for line in lines}) > 1
-    kind = "prefix_rewards" if not several else "prefix_z" if standardised else "prefix_models"
+    kind = "prefix_rewards" if num_models == 1 else "prefix_z" if standardised else "prefix_models"
     st.caption(plain(caption(kind, n_tokens=sum(len(line.tokens) for line in lines))))
 
 
 def _curve(model: str, name: str, answer: ReadText, ends: Sequence[int], values: Sequence[float | None]) -> Curve:
     rewards = _numbers(values, len(answer.tokens))
     asked = answer.prefix_positions or list(range(len(answer.tokens)))
-    return Curve(model, name, *([line[i] for i in asked] for line in (ends, answer.tokens, rewards)))
+    return Curve(model, name, [ends[i] for i in asked], [answer.tokens[i] for i in asked], [rewards[i] for i in asked])
 
 
 def tokens_by_change(draft: drafts.Draft, answers: Sequence[ReadText]) -> None:

@@ -20,6 +20,9 @@ from rmviz.features.sets import (
     rename_set,
     save_set,
     saved_sets,
+    scales_of,
+    values_of,
+    written_edits,
 )
 from rmviz.store.artifact import Artifact
 from rmviz.ui import active, drafts, job_drafts, router
@@ -131,16 +134,16 @@ def _saved(picked: FeatureSet, edited: Edited) -> None:
 
 def _hand_over(sae: Artifact, edits: Edits) -> None:
     """The set as jobs take it, and the way to their forms."""
+    st.caption("As it is written in the address:" if values_of(edits) else "As jobs and the command line take it:")
+    words = written_edits(edits) if values_of(edits) else patch_list(edits) if scales_of(edits) else ""
+    st.code(words, language=None, wrap_lines=True, height=90 if len(words) > 150 else "content")
     why: list[str] = []
     for kind, (label, icon, written) in JOBS.items():
         try:
             features = written(edits)
         except ConfigError as error:
-            why.append(f"{kind}: {error}")
+            why.append(f"{kind}: {error}.")
             continue
-        if kind == "model.patch":
-            st.caption("As jobs and the command line take it:")
-            st.code(features, language=None, wrap_lines=True, height=80 if len(features) > 120 else "content")
         if st.button(label, icon=icon, key=f"set-{kind}", help=f"Opens the form of {kind} with these features."):
             job_drafts.fill(kind, {"sae": sae.id, "features": features})
             job_drafts.show(kind)
