@@ -28,6 +28,4 @@ with title:
 if sae is not None:
     banner.report_banner(sae)
 
-made_from = [a for a in artifacts if a.kind in ("effects", "features") and (sae.id if sae else model.id) in a.parents]
-features = next((artifact for artifact in made_from if artifact.kind == "features"), None)
-playground.play(model, sae, [artifact for artifact in made_from if artifact.kind == "effects"], features)
+playground.play(model, sae, artifacts)

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from rmviz.ablation.firing import defined_positions, firings_of
-from rmviz.ablation.plan import EffectRows, Firings, grouped_edits, length_chunks
+from rmviz.ablation.plan import EffectRows, Firings, grouped_edits, length_chunks, set_changes
 from rmviz.ablation.rerun import Clean, Rerun
 from rmviz.ablation.selfcheck import candidates, choose
 from rmviz.errors import ConfigError
@@ -89,32 +89,40 @@ class EffectEngine:
         return clean, firings_of(self.sae, clean, [encoded])
 
     def set_rewards(
-        self, encoded: Encoded, scales: Sequence[Mapping[int, float]], *, read: tuple[Clean, Firings] | None = None
+        self,
+        encoded: Encoded,
+        scales: Sequence[Mapping[int, float]],
+        *,
+        values: Sequence[Mapping[int, float]] = (),
+        read: tuple[Clean, Firings] | None = None,
     ) -> Float32[np.ndarray, " set"]:
-        """Reward of one text under each set of feature scales (0: off, 1: as it is): h + Σ (scale − 1) · a_f · W_dec[f].
+        """Reward of one text under each set of features scaled or set to a value.
+
+        A scale (0: off, 1: as it is) gives h + Σ (scale − 1) · a_f · W_dec[f], so it changes nothing where f is silent. A
+        value gives h + Σ (value − a_f) · W_dec[f] at every position where features are defined, silent ones too.
 
         Args:
             encoded: The text.
             scales: Sets of feature scales.
+            values: Activations to set, one mapping for each set of scales; none are set when empty. A value goes before a
+                scale of the same feature.
             read: What `read` gave for this text, if it is at hand.
 
         Raises:
             ConfigError: A feature does not exist.
         """
-        _feature_mask({feature for some in scales for feature in some}, self.sae.d_sae)
+        _feature_mask({feature for some in (*scales, *values) for feature in some}, self.sae.d_sae)
         clean, fired = read or self.read(encoded)
-        entry, row, factor = [], [], []
-        for i, some in enumerate(scales):
-            table = np.ones(self.sae.d_sae, np.float32)
-            table[list(some)] = list(some.values())
-            changed = np.flatnonzero(table[fired.feature] != 1)
-            entry.append(changed)
-            row.append(np.full(len(changed), i))
-            factor.append(table[fired.feature[changed]] - 1)
-        rewards = self._edited(
-            clean, fired, np.zeros(len(scales), np.int64), _joined(row), _joined(entry), _joined(factor)
-        )
-        return rewards
+        places = np.flatnonzero(encoded.feature_positions) if not fired.broken[0] else np.zeros(0, np.int64)
+        parts = [
+            set_changes(fired, places, some, set_to, self.sae.d_sae)
+            for some, set_to in zip(scales, values or [{}] * len(scales), strict=True)
+        ]
+        position, feature, change = (_joined([part[i] for part in parts]) for i in range(3))
+        row = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
+        changes = Firings(np.zeros_like(position), position, feature, change.astype(np.float32), fired.broken)
+        text, entry = np.zeros(len(parts), np.int64), np.arange(len(position))
+        return self._edited(clean, changes, text, row, entry, np.ones(len(position), np.float32))
 
     def group_effects(
         self, encoded: Sequence[Encoded], groups: Sequence[Sequence[int]]

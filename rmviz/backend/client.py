@@ -112,12 +112,14 @@ class Backend:
         text: AnyText,
         scales: Mapping[int, float],
         *,
+        values: Mapping[int, float] | None = None,
         with_prefixes: bool = False,
         view: str = "",
     ) -> wire.AblateAnswer:
-        """The reward with each feature scaled as given (0 off, 1 as it is), beside the clean one."""
-        values = {"model": model, "sae": sae, "text": _text(text), "scales": dict(scales)}
-        request = _checked(wire.AblateRequest, with_prefixes=with_prefixes, view=view, **values)
+        """The reward with each feature scaled as given (0 off, 1 as it is) or set to a value, beside the clean one."""
+        edit = {"scales": dict(scales), "values": dict(values or {})}
+        given = {"model": model, "sae": sae, "text": _text(text), **edit}
+        request = _checked(wire.AblateRequest, with_prefixes=with_prefixes, view=view, **given)
         return self._ask("/ablate", request, wire.AblateAnswer)
 
     def notices(self) -> list[str]:

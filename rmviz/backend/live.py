@@ -15,7 +15,7 @@ from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.plan import EffectRows, Firings
 from rmviz.ablation.rerun import Clean
 from rmviz.backend import wire
-from rmviz.backend.edits import ScaleEdit, firing_tokens
+from rmviz.backend.edits import FeatureEdit, firing_tokens
 from rmviz.backend.prefixes import Prefixes, causal_prefixes, encoder_prefixes
 from rmviz.models.encoding import Encoded
 from rmviz.models.reward_model import RewardModel
@@ -175,17 +175,18 @@ class LiveModel:
         )
 
     def ablation(self, request: wire.AblateRequest, live: LiveSAE) -> wire.AblateAnswer:
-        """The reward with features scaled, from the kept clean pass."""
+        """The reward with features scaled or set, from the kept clean pass."""
         text = self._reading(request.text, live)
-        ablated = float(live.engine.set_rewards(text.encoded, [request.scales], read=(text.clean, text.fired))[0])
+        read = (text.clean, text.fired)
+        ablated = live.engine.set_rewards(text.encoded, [request.scales], values=[request.values], read=read)[0]
         before = after = None
         if request.with_prefixes:
             before = text.prefixes = text.prefixes or self._clean_prefixes(text.encoded)
-            after = self._edited_prefixes(text, live, request.scales)
+            after = self._edited_prefixes(text, live, request)
         return wire.AblateAnswer(
             clean=text.reward,
-            ablated=ablated,
-            fired=sorted(set(request.scales) & set(text.fired.feature.tolist())),
+            ablated=float(ablated),
+            fired=sorted({*request.scales, *request.values} & set(text.fired.feature.tolist())),
             tokens=list(text.encoded.tokens),
             prefix_positions=before.positions if before else [],
             prefix_clean=before.rewards.tolist() if before else [],
@@ -197,10 +198,11 @@ class LiveModel:
         read = causal_prefixes if self.rm.causal else encoder_prefixes
         return read(self.rm, encoded, self.rm.blocks[-1])
 
-    def _edited_prefixes(self, text: TextReading, live: LiveSAE, scales: Mapping[int, float]) -> Prefixes:
-        edit, block = ScaleEdit(live.sae, scales), self.rm.block(live.sae.hookpoint)
+    def _edited_prefixes(self, text: TextReading, live: LiveSAE, request: wire.AblateRequest) -> Prefixes:
+        edit, block = FeatureEdit(live.sae, request.scales, request.values), self.rm.block(live.sae.hookpoint)
         if self.rm.causal:
-            return causal_prefixes(self.rm, text.encoded, block, edit.on_firings(text.clean.residual, text.fired))
+            residual = edit.on_firings(text.clean.residual, text.fired, text.encoded)
+            return causal_prefixes(self.rm, text.encoded, block, residual)
         return encoder_prefixes(self.rm, text.encoded, block, edit)
 
     def _reading(self, text: wire.TextIn, live: LiveSAE) -> TextReading:

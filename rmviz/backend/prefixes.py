@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rmviz.activations.hooks import replacing
-from rmviz.backend.edits import ScaleEdit
+from rmviz.backend.edits import FeatureEdit
 from rmviz.models.encoding import Encoded
 from rmviz.models.reward_model import RewardModel
 
@@ -38,8 +38,8 @@ def causal_prefixes(rm: RewardModel, encoded: Encoded, block: nn.Module, residua
 
 
 @torch.no_grad()
-def encoder_prefixes(rm: RewardModel, encoded: Encoded, block: nn.Module, edit: ScaleEdit | None = None) -> Prefixes:
-    """Prefixes read as texts of their own, at most `MAX_PREFIXES`; features are scaled in each as they fire there."""
+def encoder_prefixes(rm: RewardModel, encoded: Encoded, block: nn.Module, edit: FeatureEdit | None = None) -> Prefixes:
+    """Prefixes read as texts of their own, at most `MAX_PREFIXES`; features are scaled or set in each as they fire there."""
     rewards = np.full(len(encoded.ids), np.nan)
     places = np.flatnonzero(encoded.feature_positions)
     chosen = np.linspace(0, len(places) - 1, min(len(places), MAX_PREFIXES)).round().astype(int)

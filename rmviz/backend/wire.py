@@ -11,8 +11,10 @@ from rmviz.types import Text
 
 MAX_CHARS = 1_000_000
 MAX_TEXTS = 4_096
-MAX_SCALES = 1_000
+MAX_SCALES = 20_000
 MAX_SCALE = 10.0
+MAX_VALUE = 1e6
+MAX_VALUES = 200
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of one request."""
 
@@ -104,18 +106,28 @@ class FeaturesRequest(Request):
 
 
 Scale = Annotated[FiniteFloat, Field(ge=-MAX_SCALE, le=MAX_SCALE)]
+Value = Annotated[FiniteFloat, Field(ge=-MAX_VALUE, le=MAX_VALUE)]
 FeatureId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class AblateRequest(Request):
-    """The reward of one text with features switched off (scale 0), left alone (1) or scaled."""
+    """The reward of one text with features switched off (scale 0), left alone (1), scaled, or set to a value."""
 
     model: Ref
     sae: Ref
     text: TextIn
     scales: Annotated[dict[FeatureId, Scale], Field(max_length=MAX_SCALES)]
+    values: Annotated[dict[FeatureId, Value], Field(max_length=MAX_VALUES)] = Field(default_factory=dict)
+    """The activation that a feature gets at every token where features are defined, whether it fires there or not."""
+
     with_prefixes: bool = False
     view: Annotated[Words, Field(max_length=200)] = ""
+
+    @model_validator(mode="after")
+    def _one_edit_each(self) -> "AblateRequest":
+        if both := sorted(set(self.scales) & set(self.values)):
+            raise ValueError(f"feature {both[0]} has both a scale and a value; give it one of them")
+        return self
 
 
 class ModelInfo(Answer):
@@ -195,7 +207,7 @@ class AblateAnswer(Answer):
     clean: Number
     ablated: Number
     fired: list[int]
-    """The features of the request that fire on this text; the others change nothing."""
+    """The features of the request that fire on this text; of the others, only those that are set to a value change it."""
     tokens: list[Words]
     prefix_positions: list[int] = Field(default_factory=list)
     prefix_clean: Numbers = Field(default_factory=list)

@@ -11,6 +11,10 @@ _CAPTIONS = {
     "effect_histogram": "The feature's effect on each text in which it fires.",
     "examples": "Texts in which the feature fires, from every part of its activation range. Darker: stronger.",
     "prefix_rewards": "The reward that the model would give if the text ended after each token.",
+    "prefix_models": "The reward that each model would give if the text ended after each token, aligned by the characters of "
+    "the reply. Every model has an axis of its own: their raw rewards mean nothing to each other.",
+    "prefix_z": "The reward that each model would give if the text ended after each token, in standard deviations from the "
+    "mean of its own rewards over the texts of its scan, aligned by the characters of the reply.",
     "before_after": "The reward before and after the chosen features were changed.",
     "margins": "Reward of the chosen reply − reward of the rejected one; pairs below zero are ranked wrongly.",
     "compare_accuracy": "Share of pairs ranked as people did, a tie counting half; whiskers: 95 % score intervals.",

@@ -1,6 +1,6 @@
 """Figures about rewards: of prefixes, of pairs, before and after a change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,50 +10,7 @@ import plotly.graph_objects as go
 from rmviz.plots.captions import count, short
 from rmviz.plots.style import NEGATIVE, NEUTRAL, POSITIVE, label, styled
 
-_LINES = [
-    (POSITIVE, "solid"),
-    (NEGATIVE, "dash"),
-    ("#2f9e44", "dot"),
-    ("#9c36b5", "dashdot"),
-]  # told apart by dash as well as by hue
 _GL_FROM = 3000
-
-
-def prefix_curves(curves: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """The reward that the model would give if the text ended after each token, for one text or several.
-
-    Args:
-        curves: Each with `name`, `tokens` and `rewards` (equal lengths; NaN where a prefix has no reward).
-    """
-    figure = go.Figure()
-    for number, curve in enumerate(curves):
-        colour, dash = _LINES[number % len(_LINES)]
-        rewards = [float(reward) if np.isfinite(reward) else None for reward in curve["rewards"]]
-        hovers = [
-            f"{label(token)}<br>reward {_number(reward)}"
-            for token, reward in zip(curve["tokens"], rewards, strict=True)
-        ]
-        line = {"color": colour, "dash": dash, "width": 2}
-        figure.add_trace(
-            go.Scatter(
-                y=rewards,
-                name=label(str(curve["name"])),
-                mode="lines+markers",
-                line=line,
-                marker={"size": 4},
-                hovertext=hovers,
-                hoverinfo="text",
-            )
-        )
-    tokens = sum(len(curve["tokens"]) for curve in curves)
-    facts = f"the last point is the reward of the whole text · n = {count(tokens, 'tokens')}"
-    return styled(
-        figure,
-        title="Reward of each prefix",
-        subtitle=short(facts, sign=False),
-        x="token (position)",
-        y="reward if the text ended here",
-    )
 
 
 def before_after_bars(names: Sequence[str], before: Sequence[float], after: Sequence[float]) -> go.Figure:

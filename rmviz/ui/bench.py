@@ -1,117 +1,102 @@
-"""The features that fire on the Playground's texts: switch them off in the table, scale them with sliders."""
+"""The features that fire on the Playground's texts: switch them off in the table, change them one by one or by group."""
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from rmviz.backend.wire import AblateAnswer, FeaturesAnswer
+from rmviz.features.sets import HIGH, LOW, OFF, Edit, Edits, scales_of, values_of
+from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
-from rmviz.ui import cached, drafts, export, live, pickers, readings
+from rmviz.ui import active, cached, drafts, export, live, pickers, set_shelf
+from rmviz.ui.edited import Edited
 from rmviz.ui.words import SIGN, counted, shortened
 
-MAX_SLIDERS = 12
-COLOURS = {"change": "Reward change", "feature": "One feature", "edit": "What the edit changes"}
+PAGE_ROWS = 100
+MAX_KNOBS = 8
+"""Features that get a slider or a number; the others are reached through the table and the groups."""
+
+STEP = 0.25
+KINDS = {"scale": "×", "value": "="}
 
 
-def bench(
-    model: Artifact,
-    sae: Artifact,
-    features: Artifact | None,
-    draft: drafts.Draft,
-    names: Sequence[str],
-    answers: Sequence[FeaturesAnswer],
-) -> None:
-    """Rewards and texts at the left, the features at the right."""
-    rows = active_features(names, answers, cached.words_of_features(features))
-    scales = drafts.scales()
-    edits = _edits(model, sae, draft, answers, scales)
-    left, right = st.columns([10, 9], gap="medium")
-    with left:
-        readings.rewards(names, answers, edits)
-        _tokens(names, answers, edits, rows)
-        readings.curves(names, answers, edits)
-    with right:
-        _buttons(scales)
-        _table(sae, draft, rows, scales)
-        _sliders(scales, rows)
-        shown, fire = len(rows), max(answer.num_rows for answer in answers)
-        listed = f"the {shown:,} strongest are listed" if fire > shown else f"{counted(shown, 'feature')} fire"
-        st.caption(
-            f"Tick a row to switch the feature off. {listed[0].upper()}{listed[1:]}; "
-            f"effects are exact, each for this text. {SIGN}"
-        )
-        export.table_buttons(rows, "playground-features", "playground")
-
-
-def active_features(names: Sequence[str], answers: Sequence[FeaturesAnswer], words: dict[int, str]) -> pd.DataFrame:
-    """One row per feature that fires in any of the texts, largest |effect| (of a pair: on the margin) first."""
-    sides = ["effect"] if len(answers) == 1 else [f"effect {name[-1]}" for name in names]
-    found: dict[int, dict[str, Any]] = {}
-    for side, answer in zip(sides, answers, strict=True):
-        for row in answer.rows:
-            line = found.setdefault(
-                row.feature,
-                {"feature": row.feature, "top_tokens": words.get(row.feature, ""), **dict.fromkeys(sides, 0.0)},
-            )
-            line[side] = row.effect
-            line["max_activation"] = max(line.get("max_activation", 0.0), row.max_activation or 0.0)
-            line["tokens"] = line.get("tokens", 0) + len(row.positions)
-    table = pd.DataFrame(list(found.values()), columns=["feature", "top_tokens", *sides, "max_activation", "tokens"])
-    main = sides[0]
-    if len(sides) == 2:
-        main = "on margin"
-        table.insert(2, main, table[sides[0]].astype(float) - table[sides[1]].astype(float))
-    return table.sort_values(main, key=lambda column: -column.astype(float).abs(), kind="stable").reset_index(drop=True)
-
-
-def _edits(
-    model: Artifact, sae: Artifact, draft: drafts.Draft, answers: Sequence[FeaturesAnswer], scales: dict[int, float]
+def edits_of(
+    model: Artifact, sae: Artifact, draft: drafts.Draft, answers: Sequence[FeaturesAnswer], edits: Edits
 ) -> list[AblateAnswer]:
-    wanted = tuple(
-        sorted((feature, scale) for feature, scale in scales.items() if scale != 1 and feature < answers[0].d_sae)
-    )
-    if not wanted:
+    """Each text's reward under the edits; nothing where they change nothing."""
+    known = {feature: edit for feature, edit in edits.items() if feature < answers[0].d_sae}
+    scales, values = (tuple(sorted(part.items())) for part in (scales_of(known), values_of(known)))
+    if not scales and not values:
         return []
     return [
-        live.ablation(model.id, sae.id, prompt, reply, wanted, f"edit-{name}", with_prefixes=True)
+        live.ablation(model.id, sae.id, prompt, reply, scales, values, f"edit-{name}", with_prefixes=True)
         for name, prompt, reply in draft.texts
     ]
 
 
-def _buttons(scales: dict[int, float]) -> None:
+def bench(
+    sae: Artifact, features: Artifact | None, draft: drafts.Draft, answers: Sequence[FeaturesAnswer], edited: Edited
+) -> None:
+    """The table of the features, what it can be narrowed to, and what is done to them."""
+    _buttons(edited)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        query = st.text_input(
+            "Search", key="q", bind="query-params", live=True, placeholder="words or ids", width=170,
+            icon=":material/search:",
+        )  # fmt: skip
+        rank = pickers.choice("Rank by", active.RANKS, "rank", "effect")
+    words = cached.words_of_features(features)
+    rows = active.active_features(answers, words, draft.comparison, rank)
+    if draft.comparison and draft.changed:
+        rows = active.moved_only(rows, draft.comparison)
+    found = active.searched(rows, query or "")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("**Features on this text**")
-        st.button(
-            "Undo",
-            icon=":material/undo:",
-            type="tertiary",
-            on_click=drafts.undo,
-            disabled=not drafts.can_undo(),
-            key="undo",
-        )
-        st.button(
-            "All back on",
-            icon=":material/restart_alt:",
-            type="tertiary",
-            on_click=drafts.set_scales,
-            args=({},),
-            disabled=not scales,
-            key="all-on",
-        )
+        set_shelf.groups(sae, draft, answers, rows, found if query else None, edited)
+        set_shelf.shelf(sae, edited)
+    if rows.empty:
+        st.info("No feature moved." if draft.changed else "No feature fires on this text.")
+    elif found.empty:
+        st.info("No feature that fires here matches. Take a shorter search.", icon=":material/search_off:")
+    else:
+        _table(sae, draft, found, edited)
+    _knobs(edited, rows)
+    _caption(draft, rows, found, answers)
+    export.table_buttons(rows, "playground-features", "playground")
 
 
-def _table(sae: Artifact, draft: drafts.Draft, rows: pd.DataFrame, scales: dict[int, float]) -> None:
-    stamp = zlib.crc32(repr((sae.id, draft, rows["feature"].tolist())).encode("utf-8", "replace"))
-    key = f"active-{stamp}-{drafts.generation()}"  # positions mean other features on another text
-    ticked = [index for index, feature in enumerate(rows["feature"]) if feature in scales]
+def _buttons(edited: Edited) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**Features on this text**", width="content")
+        for label, icon, key, act, can in (
+            ("Undo", "undo", "undo", edited.undo, edited.can_undo),
+            ("Redo", "redo", "redo", edited.redo, edited.can_redo),
+            ("All back on", "restart_alt", "all-on", lambda: edited.put({}), bool(edited.now)),
+        ):
+            st.button(label, icon=f":material/{icon}:", type="tertiary", on_click=act, disabled=not can, key=key)
+
+
+def _table(sae: Artifact, draft: drafts.Draft, found: pd.DataFrame, edited: Edited) -> None:
+    num_pages = -(-len(found) // PAGE_ROWS)
+    stamp = zlib.crc32(repr((sae.id, draft, found["feature"].tolist())).encode("utf-8", "replace"))
+    page = 1
+    if num_pages > 1:
+        page = st.session_state.get(f"active-page-{stamp}", 1)
+    rows = found.iloc[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
+    features = [int(feature) for feature in rows["feature"]]
+    key = f"active-{stamp}-{page}-{edited.generation}"  # positions mean other features on another page or text
+    ticked = [index for index, feature in enumerate(features) if feature in edited.now]
     column = st.column_config
-    effect = {
-        name: column.NumberColumn(name, width=74, format="%+.3g", help=SIGN)
+    signed = {
+        name: column.NumberColumn(name, width=68, format="%+.3g", help=SIGN)
         for name in map(str, rows)
-        if name.startswith(("effect", "on margin"))
+        if name not in ("feature", "top_tokens", "tokens") and "act" not in name
+    }
+    acts = {
+        name: column.NumberColumn(name.replace("max_activation", "max act"), width=66, format="%.3g")
+        for name in map(str, rows)
+        if "act" in name
     }
     st.dataframe(
         rows,
@@ -121,83 +106,90 @@ def _table(sae: Artifact, draft: drafts.Draft, rows: pd.DataFrame, scales: dict[
         row_height=30,
         lazy=False,
         selection_mode="multi-row",
-        on_select=lambda: _ticked(key, rows),
+        on_select=lambda: _ticked(key, features, edited),
         selection_default={"selection": {"rows": ticked, "columns": [], "cells": []}},
         column_config={
             "feature": column.NumberColumn("id", width=56, format="%d"),
-            "top_tokens": column.TextColumn("fires on", width=150),
-            **effect,
-            "max_activation": column.NumberColumn("max act", width=66, format="%.3g"),
+            "top_tokens": column.TextColumn("fires on", width=130),
+            **signed,
+            **acts,
             "tokens": column.NumberColumn("tokens", width=58, format="%d", help="Tokens on which it fires here."),
         },
     )
+    if num_pages > 1:
+        st.pagination(num_pages, key=f"active-page-{stamp}")
 
 
-def _ticked(key: str, rows: pd.DataFrame) -> None:
-    """The ticks of the table become scales: a new tick switches off; features that do not fire here keep theirs."""
-    features = rows["feature"].tolist()
+def _ticked(key: str, features: Sequence[int], edited: Edited) -> None:
+    """The ticks of the table become edits: a new tick switches off; features of other pages keep theirs."""
     ticked = {features[index] for index in st.session_state[key]["selection"]["rows"] if index < len(features)}
-    old = drafts.scales()
-    kept = {feature: scale for feature, scale in old.items() if feature in ticked or feature not in set(features)}
-    drafts.change_scales(kept | {feature: 0.0 for feature in features if feature in ticked and feature not in old})
+    old = edited.now
+    kept = {feature: edit for feature, edit in old.items() if feature in ticked or feature not in set(features)}
+    edited.change(kept | {feature: OFF for feature in features if feature in ticked and feature not in old})
 
 
-def _sliders(scales: dict[int, float], rows: pd.DataFrame) -> None:
+def _knobs(edited: Edited, rows: pd.DataFrame) -> None:
+    edits = edited.now
     words = dict(zip(rows["feature"].tolist(), rows["top_tokens"].tolist(), strict=True))
-    for feature in list(scales)[:MAX_SLIDERS]:
-        key = f"scale-{feature}-{drafts.generation()}"
+    acts = rows[[name for name in map(str, rows) if "act" in name]].astype(float).max(axis=1)
+    strongest = dict(zip(rows["feature"].tolist(), acts.tolist(), strict=True))
+    for feature in list(edits)[:MAX_KNOBS]:
         name = shortened(words[feature], 40) if feature in words else "does not fire here"
-        left, right = st.columns([2, 3], vertical_alignment="center")
-        left.html(
-            f'<div class="rm"><b class="num">{feature}</b> <span class="muted">{readings.escaped(name)}</span></div>'
+        _knob(edited, feature, edits[feature], name, strongest.get(feature, 1.0))
+    if edits:
+        more = len(edits) - MAX_KNOBS
+        rest = f" {counted(more, 'more feature')} changed, without a slider here." if more > 0 else ""
+        st.caption(
+            f"× multiplies the activation where the feature fires (0: off, 1: as it is); = sets it at every token.{rest}"
         )
-        right.slider(
-            f"Scale of feature {feature}",
-            drafts.LOW,
-            drafts.HIGH,
-            value=scales[feature],
-            step=drafts.STEP,
-            key=key,
-            format="×%.2f",
-            label_visibility="collapsed",
-            on_change=lambda feature=feature, key=key: _scaled(feature, key),
-            help="0: off, 1: as it is.",
-        )
-    if len(scales) > MAX_SLIDERS:
-        st.caption(f"{len(scales) - MAX_SLIDERS} more are switched off; sliders are shown for the first {MAX_SLIDERS}.")
 
 
-def _scaled(feature: int, key: str) -> None:
-    drafts.change_scales(drafts.scales() | {feature: float(st.session_state[key])})
-
-
-def _tokens(
-    names: Sequence[str], answers: Sequence[FeaturesAnswer], edits: Sequence[AblateAnswer], rows: pd.DataFrame
-) -> None:
-    shows = pickers.arrived("show")
-    if shows is not None and shows.isascii() and shows.isdigit():
-        st.session_state["pg-show"] = int(shows[:9])
-        st.session_state[pickers.choice_key("colour")] = "feature"
-        pickers.keep_in_url("show", shows)
-    options = COLOURS if edits else {name: label for name, label in COLOURS.items() if name != "edit"}
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        colour = pickers.choice("Colour tokens by", options, "colour", "change")
-        feature = _feature_picker(rows) if colour == "feature" and len(rows) else None
-    if feature is not None:
-        readings.tokens_by_feature(names, answers, feature)
-    elif colour == "edit" and edits:
-        readings.tokens_by_edit(names, answers, edits)
+def _knob(edited: Edited, feature: int, edit: Edit, name: str, strongest: float) -> None:
+    stamp = f"{feature}-{edited.generation}"
+    text, kind, number, away = st.columns([7, 6, 9, 2], vertical_alignment="center")
+    text.html(f'<div class="rm"><b class="num">{feature}</b> <span class="muted">{escaped(name)}</span></div>')
+    kind.segmented_control(
+        f"What is done to feature {feature}", list(KINDS), format_func=lambda k: KINDS[k], default=edit.kind,
+        key=f"kind-{stamp}", label_visibility="collapsed", required=True,
+        on_change=lambda: _kind_chosen(edited, feature, f"kind-{stamp}", strongest),
+    )  # fmt: skip
+    key = f"{edit.kind}-{stamp}"
+    if edit.kind == "scale":
+        number.slider(
+            f"Scale of feature {feature}", LOW, HIGH, value=edit.number, step=STEP, key=key, format="×%.2f",
+            label_visibility="collapsed", help="0: off, 1: as it is.",
+            on_change=lambda: _turned(edited, feature, "scale", key),
+        )  # fmt: skip
     else:
-        readings.tokens_by_change(names, answers)
+        number.number_input(
+            f"Value of feature {feature}", value=edit.number, step=max(round(strongest / 4, 2), 0.01), key=key,
+            label_visibility="collapsed", on_change=lambda: _turned(edited, feature, "value", key),
+        )  # fmt: skip
+    away.button(
+        "", icon=":material/close:", type="tertiary", key=f"away-{stamp}", help=f"Feature {feature} back as it is.",
+        on_click=lambda: edited.put({f: e for f, e in edited.now.items() if f != feature}),
+    )  # fmt: skip
 
 
-def _feature_picker(rows: pd.DataFrame) -> int:
-    features = [int(feature) for feature in rows["feature"]]
-    words = dict(zip(features, rows["top_tokens"].tolist(), strict=True))
-    if st.session_state.get("pg-show") not in features:
-        st.session_state["pg-show"] = features[0]
-    picked = st.selectbox(
-        "Feature", features, key="pg-show", format_func=lambda f: f"{f} · {shortened(words.get(f, ''), 40)}"
-    )
-    pickers.keep_in_url("show", str(picked))
-    return int(picked)
+def _turned(edited: Edited, feature: int, kind: str, key: str) -> None:
+    number = float(st.session_state[key])
+    if feature in edited.now:
+        edited.change(edited.now | {feature: Edit("scale" if kind == "scale" else "value", number)})
+
+
+def _kind_chosen(edited: Edited, feature: int, key: str, strongest: float) -> None:
+    """A feature that is set begins at its strongest activation here; one that is scaled begins as it is."""
+    new = Edit("value", round(strongest, 3)) if st.session_state[key] == "value" else Edit("scale", 1.0)
+    edited.change(edited.now | {feature: new})
+
+
+def _caption(draft: drafts.Draft, rows: pd.DataFrame, found: pd.DataFrame, answers: Sequence[FeaturesAnswer]) -> None:
+    fire = max(answer.num_rows for answer in answers)
+    listed = f"All {counted(len(rows), 'feature')} that fire are listed."
+    if draft.changed:
+        listed = f"{counted(len(rows), 'feature')} moved, by effect or activation; effects before and after are exact."
+    elif any(answer.num_rows > len(answer.rows) for answer in answers):
+        listed = f"The strongest of {fire:,} features are listed."
+    if len(found) < len(rows):
+        listed += f" {len(found):,} match the search."
+    st.caption(f"Tick a row to switch the feature off. {listed} Each effect is exact, on this text. {SIGN}")

@@ -25,7 +25,12 @@ def marked_difference(text: str, other: str) -> str:
 
 def text_box(prompt: str, marked: str) -> str:
     """HTML of one text: its prompt dimmed, its reply already marked."""
-    return f'<div class="rm-text"><span class="prompt">{_cut(prompt.lstrip())}</span>{marked}</div>'
+    return marked_box(_cut(prompt.lstrip()), marked)
+
+
+def marked_box(prompt: str, reply: str) -> str:
+    """HTML of one text, prompt and reply already marked."""
+    return f'<div class="rm-text"><span class="prompt">{prompt}</span>{reply}</div>'
 
 
 def _cut(text: str) -> str:

@@ -17,26 +17,35 @@ from rmviz.ui import router
 from rmviz.ui.words import plain
 
 Answer = TypeVar("Answer")
-Scales = tuple[tuple[int, float], ...]
-"""Features and their scales (0 off, 1 as it is), sorted."""
+Numbers = tuple[tuple[int, float], ...]
+"""Features and a number each, sorted: their scales (0 off, 1 as it is), or the values that they are set to."""
 
 
-@st.cache_data(max_entries=128, show_spinner=False)
+# shared, never changed: a copy of thousands of rows for every click would take longer than the click
+@st.cache_resource(max_entries=128, show_spinner=False)
 def _features(root: str, model: str, sae: str, prompt: str, reply: str, _view: str) -> FeaturesAnswer:
-    return backend(Path(root)).features(model, sae, live_text(prompt, reply), limit=2000, view=_view)
+    return backend(Path(root)).features(model, sae, live_text(prompt, reply), limit=100_000, view=_view)
 
 
-@st.cache_data(max_entries=128, show_spinner=False)
+@st.cache_resource(max_entries=128, show_spinner=False)
 def _prefixes(root: str, model: str, prompt: str, reply: str, _view: str) -> PrefixAnswer:
     return backend(Path(root)).prefixes(model, live_text(prompt, reply), view=_view)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
 def _ablation(
-    root: str, model: str, sae: str, prompt: str, reply: str, scales: Scales, prefixes: bool, _view: str
+    root: str,
+    model: str,
+    sae: str,
+    prompt: str,
+    reply: str,
+    scales: Numbers,
+    values: Numbers,
+    prefixes: bool,
+    _view: str,
 ) -> AblateAnswer:
-    text = live_text(prompt, reply)
-    return backend(Path(root)).ablate(model, sae, text, dict(scales), with_prefixes=prefixes, view=_view)
+    text, edit = live_text(prompt, reply), {"scales": dict(scales), "values": dict(values)}
+    return backend(Path(root)).ablate(model, sae, text, **edit, with_prefixes=prefixes, view=_view)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -56,11 +65,11 @@ def prefixes(model: str, prompt: str, reply: str, view: str) -> PrefixAnswer:
 
 
 def ablation(
-    model: str, sae: str, prompt: str, reply: str, scales: Scales, view: str, *, with_prefixes: bool
+    model: str, sae: str, prompt: str, reply: str, scales: Numbers, values: Numbers, view: str, *, with_prefixes: bool
 ) -> AblateAnswer:
-    """The reward of a text with each feature scaled as given, beside the clean one."""
+    """The reward of a text with each feature scaled or set as given, beside the clean one."""
     root = str(_ready().root)
-    return _told(_ablation(root, model, sae, prompt, reply, scales, with_prefixes, _session(view)))
+    return _told(_ablation(root, model, sae, prompt, reply, scales, values, with_prefixes, _session(view)))
 
 
 def scores(model: str, dataset: str, chunk: int, texts: list[Text]) -> ScoreAnswer:

@@ -7,11 +7,10 @@ import streamlit as st
 
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
-from rmviz.ui import bench, cached, live, pickers, readings, style
+from rmviz.ui import active, cached, drafts, live, pickers, readings, style
 from rmviz.ui.words import SIGN, counted, number, plain, shortened
 
 _ROWS = 8
-_NAME = "Poem"
 
 
 def model_of(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
@@ -31,10 +30,11 @@ def features_of_poem(artifact: Artifact, text: str, artifacts: Sequence[Artifact
         return
     sae = saes[0]
     with st.spinner("The model reads the poem (the first time, it is loaded)"):
-        answer = live.features(model.id, sae.id, str(artifact.config.get("prompt") or ""), text, "map-poem")
+        draft = drafts.Draft("text", str(artifact.config.get("prompt") or ""), text)
+        answer = live.features(model.id, sae.id, draft.prompt, text, "map-poem")
     made = [a for a in artifacts if a.kind == "features" and sae.id in a.parents]
     words = cached.words_of_features(made[0] if made else None)
-    rows = bench.active_features([_NAME], [answer], words).head(_ROWS)
+    rows = active.active_features([answer], words).head(_ROWS)
     if rows.empty:
         st.info("No feature fires on this poem.", icon=":material/search_off:")
         return
@@ -45,7 +45,7 @@ def features_of_poem(artifact: Artifact, text: str, artifacts: Sequence[Artifact
         format_func=lambda f: f"{f} · {number(effects.get(f), signed=True)} · {shortened(words.get(f, ''), 40)}",
     )  # fmt: skip
     st.html(features_table(rows))
-    readings.tokens_by_feature([_NAME], [answer], int(picked) if picked in effects else ids[0])
+    readings.tokens_by_feature(draft, [answer], int(picked) if picked in effects else ids[0])
     st.caption(
         f"{counted(answer.num_rows, 'feature')} of {plain(sae.name)} fire; the {len(ids)} with the largest effects on "
         f"this poem can be chosen. {SIGN}"

@@ -8,63 +8,80 @@ import streamlit as st
 from rmviz.backend.wire import AblateAnswer, FeaturesAnswer, ReadText
 from rmviz.plots.captions import caption
 from rmviz.plots.features import robust_limit
-from rmviz.plots.rewards import prefix_curves
+from rmviz.plots.prefixes import Curve, height_of, prefix_panels
 from rmviz.plots.tokens import escaped, legend_html, token_html
-from rmviz.ui import style
+from rmviz.ui import aligned, drafts, style
 from rmviz.ui.words import number, plain
 
+_SHARED_TOKENS = 60
+"""Tokens of what two texts share that are shown, the last ones."""
 
-def rewards(names: Sequence[str], answers: Sequence[ReadText], edits: Sequence[AblateAnswer]) -> None:
-    """Each text's reward, and what the edit makes of it; for a pair, the margin too."""
+
+def rewards(draft: drafts.Draft, answers: Sequence[ReadText], edits: Sequence[AblateAnswer]) -> None:
+    """Each text's reward, and what the edit makes of it; of two texts, the difference too."""
     before: list[float | None] = [answer.reward for answer in answers]
     after: list[float | None] = [edit.ablated for edit in edits] if edits else [None] * len(before)
-    labels = list(names)
-    if len(before) == 2:
-        labels.append("Margin A − B")
-        before.append(_difference(before[0], before[1]))
-        after.append(_difference(after[0], after[1]))
-    cells = []
-    for label, clean, edited in zip(labels, before, after, strict=True):
-        cells.append(
-            (
-                f"{escaped(label)} · reward" if label != "Margin A − B" else label,
-                _change(clean, edited),
-                _under(clean, edited, bool(edits)),
-            )
-        )
+    labels = [f"{escaped(name)} · reward" for name, _, _ in draft.texts]
+    if (versus := draft.comparison) is not None:
+        labels.append(versus.title)
+        for values in (before, after):
+            values.append(difference(values[versus.plus], values[versus.minus]))
+    cells = [
+        (label, _change(clean, edited), _under(clean, edited, bool(edits)))
+        for label, clean, edited in zip(labels, before, after, strict=True)
+    ]
     st.html(f'<div class="rm-rewards">{style.figures(cells)}</div>')
 
 
-def curves(names: Sequence[str], answers: Sequence[ReadText], edits: Sequence[AblateAnswer]) -> None:
-    """The reward after each token, before the edit and after it."""
+def curves_of(
+    draft: drafts.Draft, answers: Sequence[ReadText], edits: Sequence[AblateAnswer], model: str
+) -> list[Curve]:
+    """The reward after each token by one model, before the edit and after it."""
     lines = []
-    for index, (name, answer) in enumerate(zip(names, answers, strict=True)):
-        values = _numbers(answer.prefix_rewards, len(answer.tokens))
-        lines.append({"name": name if not edits else f"{name}, clean", "tokens": answer.tokens, "rewards": values})
+    for index, ((name, _, reply), answer) in enumerate(zip(draft.texts, answers, strict=True)):
+        ends = aligned.ends(answer, reply)
+        lines.append(_curve(model, f"{name}, clean" if edits else name, answer, ends, answer.prefix_rewards))
         if edits and edits[index].prefix_ablated:
-            values = _numbers(edits[index].prefix_ablated, len(answer.tokens))
-            lines.append({"name": f"{name}, edited", "tokens": answer.tokens, "rewards": values})
-    st.plotly_chart(style.compact(prefix_curves(lines), 290), key="prefix-curve", config=style.PLAIN_CHART)
-    st.caption(plain(caption("prefix_rewards", n_tokens=sum(len(answer.tokens) for answer in answers))))
+            lines.append(_curve(model, f"{name}, edited", answer, ends, edits[index].prefix_ablated))
+    return lines
 
 
-def tokens_by_change(names: Sequence[str], answers: Sequence[ReadText]) -> None:
+def curves(
+    draft: drafts.Draft, answers: Sequence[ReadText], lines: Sequence[Curve], *, standardised: bool = False
+) -> None:
+    """The figure of the curves, what two texts share marked; `answers` are those of the first model."""
+    shared = aligned.shared_start(answers, [text[2] for text in draft.texts]) if draft.comparison else None
+    figure = prefix_panels(lines, shared_until=shared.until if shared else None, standardised=standardised)
+    num_models = len({line.model for line in lines})
+    height = height_of(1 if standardised else num_models)
+    st.plotly_chart(style.compact(figure, height), key="prefix-curve", config=style.PLAIN_CHART)
+    kind = "prefix_rewards" if num_models == 1 else "prefix_z" if standardised else "prefix_models"
+    st.caption(plain(caption(kind, n_tokens=sum(len(line.tokens) for line in lines))))
+
+
+def _curve(model: str, name: str, answer: ReadText, ends: Sequence[int], values: Sequence[float | None]) -> Curve:
+    rewards = _numbers(values, len(answer.tokens))
+    asked = answer.prefix_positions or list(range(len(answer.tokens)))
+    return Curve(model, name, [ends[i] for i in asked], [answer.tokens[i] for i in asked], [rewards[i] for i in asked])
+
+
+def tokens_by_change(draft: drafts.Draft, answers: Sequence[ReadText]) -> None:
     """Tokens coloured by how much each one changes the reward of the text so far."""
     steps = [_steps(_numbers(answer.prefix_rewards, len(answer.tokens))) for answer in answers]
-    _tokens(names, answers, steps, "reward change at this token, if the text ended there", signed=True)
+    _tokens(draft, answers, steps, "reward change at this token, if the text ended there", signed=True)
 
 
-def tokens_by_edit(names: Sequence[str], answers: Sequence[ReadText], edits: Sequence[AblateAnswer]) -> None:
+def tokens_by_edit(draft: drafts.Draft, answers: Sequence[ReadText], edits: Sequence[AblateAnswer]) -> None:
     """Tokens coloured by what the edit changes in the reward of the text so far."""
     changes = []
     for answer, edit in zip(answers, edits, strict=True):
         size = len(answer.tokens)
         pairs = zip(_numbers(edit.prefix_ablated, size), _numbers(edit.prefix_clean, size), strict=True)
         changes.append([after - before for after, before in pairs])
-    _tokens(names, answers, changes, "edited − clean reward, if the text ended at this token", signed=True)
+    _tokens(draft, answers, changes, "edited − clean reward, if the text ended at this token", signed=True)
 
 
-def tokens_by_feature(names: Sequence[str], answers: Sequence[FeaturesAnswer], feature: int) -> None:
+def tokens_by_feature(draft: drafts.Draft, answers: Sequence[FeaturesAnswer], feature: int) -> None:
     """Tokens coloured by the activation of one feature."""
     values = []
     for answer in answers:
@@ -73,18 +90,29 @@ def tokens_by_feature(names: Sequence[str], answers: Sequence[FeaturesAnswer], f
             for position, activation in zip(row.positions, row.activations, strict=True):
                 acts[position] = activation or 0.0
         values.append(acts)
-    _tokens(names, answers, values, f"activation of feature {feature}", signed=False)
+    _tokens(draft, answers, values, f"activation of feature {feature}", signed=False)
 
 
 def _tokens(
-    names: Sequence[str], answers: Sequence[ReadText], values: Sequence[Sequence[float]], what: str, *, signed: bool
+    draft: drafts.Draft, answers: Sequence[ReadText], values: Sequence[Sequence[float]], what: str, *, signed: bool
 ) -> None:
     limit = robust_limit([value for line in values for value in line], 98.0 if signed else 100.0)
     parts = [legend_html(limit, what, signed=signed)]
-    for name, answer, line in zip(names, answers, values, strict=True):
-        heading = f'<p class="tk-head">{escaped(name)}</p>' if len(names) > 1 else ""
-        parts.append(heading + token_html(answer.tokens, line, limit=limit, num_cut=answer.num_cut))
-    st.html(f'<div class="rm-text rm-tokens">{"".join(parts)}</div>')
+    begin, num_cut = 0, answers[0].num_cut
+    if draft.comparison and (shared := aligned.shared_start(answers, [text[2] for text in draft.texts])):
+        begin = shared.num_tokens
+        first = max(0, begin - _SHARED_TOKENS)
+        window = token_html(
+            answers[0].tokens[first:begin], values[0][first:begin], limit=limit, before=first, num_cut=num_cut
+        )
+        parts.append(f'<div class="rm-shared"><p class="tk-head">Shared by both</p>{window}</div>')
+    for (name, _, _), answer, line in zip(draft.texts, answers, values, strict=True):
+        heading = f'<p class="tk-head">{escaped(name)}</p>' if len(draft.texts) > 1 else ""
+        cut = 0 if begin else answer.num_cut
+        rest = token_html(answer.tokens[begin:], line[begin:], limit=limit, before=begin, num_cut=cut)
+        parts.append(heading + rest)
+    two = " rm-two" if len(draft.texts) > 1 else ""
+    st.html(f'<div class="rm-text rm-tokens{two}">{"".join(parts)}</div>')
 
 
 def _numbers(values: Sequence[float | None], size: int) -> list[float]:
@@ -101,7 +129,8 @@ def _steps(rewards: Sequence[float]) -> list[float]:
     return steps
 
 
-def _difference(first: float | None, second: float | None) -> float | None:
+def difference(first: float | None, second: float | None) -> float | None:
+    """One number less another; None where one is missing."""
     return None if first is None or second is None else first - second
 
 
@@ -116,7 +145,7 @@ def _change(clean: float | None, edited: float | None) -> str:
 def _under(clean: float | None, edited: float | None, is_edited: bool) -> str:
     if clean is None or (is_edited and edited is None):
         return "the model gives no finite number here"
-    change = _difference(edited, clean)
+    change = difference(edited, clean)
     return (
         ""
         if change is None

@@ -34,7 +34,9 @@ table.rm-table tr:last-child td { border-bottom: 0; }
 .rm-text ins { text-decoration: none; border-radius: 3px;
   background: color-mix(in srgb, var(--rm-act) 26%, transparent); }
 .rm-text .prompt { opacity: .62; }
-.rm-tokens { border: 0; padding: 0; max-height: 22rem; }
+.rm-tokens { border: 0; padding: 0; max-height: 22rem; } .rm-tokens.rm-two { max-height: 36rem; }
+.rm-shared { opacity: .72; border-left: 3px solid color-mix(in srgb, currentColor 22%, transparent); padding-left: .6rem;
+  margin: 0 0 .5rem; }
 .rm-examples .tk { white-space: normal; margin-bottom: .75rem; }
 .rm-rewards .v { font-size: 1.5rem; } .rm-rewards .v .muted { font-size: 1rem; font-weight: 500; }
 [class*="st-key-rm-map"] svg.marks { max-width: 100%; height: auto; }

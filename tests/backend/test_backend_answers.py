@@ -1,16 +1,23 @@
 """What the backend answers is what the batch engine computes."""
 
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from backend.conftest import SENTENCE, Place
 
 from rmviz.ablation.engine import EffectEngine
+from rmviz.activations.hooks import replacing
 from rmviz.backend.client import Backend
+from rmviz.backend.live import LiveModel, LiveSAE
 from rmviz.backend.prefixes import MAX_PREFIXES
+from rmviz.backend.wire import AblateAnswer, AblateRequest, ReplacedError
 from rmviz.errors import ConfigError, DataError, ModelError, NotFoundError
+from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
 from rmviz.sae.files import load_sae_artifact
 from rmviz.store.artifact import Artifact
@@ -77,6 +84,86 @@ def test_ablations_are_the_engines(live: Backend, place: Place, kind: str) -> No
 
 
 @both
+def test_scales_and_values_are_what_a_hook_on_the_whole_model_gives(live: Backend, place: Place, kind: str) -> None:
+    """Also of a feature that is silent here: a value is set at every token where features are defined."""
+    model, sae, engine = parts(place, kind)
+    encoded = engine.rm.encode([TEXT])[0]
+    firing = [row.feature for row in live.features(model.id, sae.id, TEXT).rows]
+    silent = next(f for f in range(engine.sae.d_sae) if f not in firing)
+    edits = [
+        ({}, {firing[0]: 2.5}),
+        ({firing[1]: -2.0, firing[2]: 3.0}, {firing[0]: 0.0, silent: 4.0}),
+        ({}, {silent: -1}),
+    ]
+    for scales, values in edits:
+        answer = live.ablate(model.id, sae.id, TEXT, scales, values=values, with_prefixes=True)
+        assert answer.ablated == pytest.approx(hooked_reward(engine, encoded, scales, values), abs=1e-5)
+        assert answer.prefix_ablated[answer.prefix_positions[-1]] == pytest.approx(answer.ablated, abs=1e-5)
+        assert abs(answer.ablated - answer.clean) > 1e-4
+        middle = answer.prefix_positions[20]
+        shown = [t for t, real in zip(answer.tokens, encoded.feature_positions, strict=True) if real]
+        cut = engine.rm.encode([Text(text_id="cut", prompt="", reply="".join(shown[:21]))])[0]
+        wanted = hooked_reward(engine, cut, scales, values)
+        if kind == "causal":
+            assert answer.prefix_ablated[middle] == pytest.approx(wanted, abs=1e-5)
+    off = live.ablate(model.id, sae.id, TEXT, {firing[0]: 0.0}).ablated
+    assert live.ablate(model.id, sae.id, TEXT, {}, values={firing[0]: 0.0}).ablated == pytest.approx(off, abs=1e-6)
+
+
+def hooked_reward(
+    engine: EffectEngine, encoded: Encoded, scales: Mapping[int, float], values: Mapping[int, float]
+) -> float:
+    """The reward with the model's own block hooked, activations as a dense table."""
+    defined = torch.tensor(encoded.feature_positions)
+
+    def edited(h: torch.Tensor) -> torch.Tensor:
+        acts = engine.sae.encode(h[0])
+        before = torch.zeros(h.shape[1], engine.sae.d_sae).scatter_(1, acts.indices.long(), acts.values.relu())
+        after = before.clone()
+        for feature, scale in scales.items():
+            after[:, feature] *= scale
+        for feature, value in values.items():
+            after[:, feature] = value
+        return h + ((after - before) * defined[:, None] @ engine.sae.W_dec)[None]
+
+    with torch.no_grad(), replacing(engine.rm.block(engine.sae.hookpoint), edited):
+        return float(engine.rm.score_encoded([encoded])[0])
+
+
+def test_a_slider_held_down_is_computed_twice_at_most(
+    live: Backend, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of thirty edits of one view that come while one is at work, the last alone is computed; other views go on."""
+    model, sae, _ = parts(place, "causal")
+    firing = [row.feature for row in live.features(model.id, sae.id, TEXT).rows]
+    begun, go, plain, done = threading.Event(), threading.Event(), LiveModel.ablation, []
+
+    def slow(self: LiveModel, request: AblateRequest, on: LiveSAE) -> AblateAnswer:
+        begun.set()
+        go.wait(10)
+        done.append((request.view, dict(request.values)))
+        return plain(self, request, on)
+
+    monkeypatch.setattr(LiveModel, "ablation", slow)
+    with ThreadPoolExecutor(32) as pool:
+
+        def ask(value: float, view: str = "mine") -> "Future[AblateAnswer]":
+            return pool.submit(live.ablate, model.id, sae.id, TEXT, {}, values={firing[0]: value}, view=view)
+
+        first = ask(0.0)
+        assert begun.wait(10)
+        other, held = ask(9.0, "theirs"), []
+        for step in range(30):
+            held.append(ask(step / 10))
+            while live.health().models[0].num_waiting != 2 or (step and not held[step - 1].done()):
+                time.sleep(0.002)
+        go.set()
+        assert first.result() and other.result() and held[-1].result()
+        assert all(isinstance(one.exception(), ReplacedError) for one in held[:-1])
+    assert done == [("mine", {firing[0]: 0.0}), ("theirs", {firing[0]: 9.0}), ("mine", {firing[0]: 2.9})]
+
+
+@both
 def test_prefix_rewards_before_and_after(live: Backend, place: Place, kind: str) -> None:
     """The curve ends at the reward, and each point of it is the reward of the text cut there, edited or not."""
     model, sae, engine = parts(place, kind)
@@ -111,11 +198,13 @@ def test_parallel_requests_never_see_each_others_ablation(live: Backend, place: 
     encoded = engine.rm.encode([TEXT])[0]
     firing = [row.feature for row in live.features(model.id, sae.id, TEXT).rows]
     sets = [{firing[i % len(firing)]: i / 4 - 2} for i in range(20)]
-    wanted = engine.set_rewards(encoded, sets)
+    assert len(firing) > 20, "the features that are set are none of those that are scaled"
+    values = [{firing[-1]: float(i)} if i % 3 == 0 else {} for i in range(20)]
+    wanted = engine.set_rewards(encoded, sets, values=values)
     with ThreadPoolExecutor(20) as pool:
         asked = [
-            pool.submit(live.ablate, model.id, sae.id, TEXT, some, with_prefixes=i % 2 == 0)
-            for i, some in enumerate(sets)
+            pool.submit(live.ablate, model.id, sae.id, TEXT, some, values=set_to, with_prefixes=i % 2 == 0)
+            for i, (some, set_to) in enumerate(zip(sets, values, strict=True))
         ]
         plain = [pool.submit(live.score, model.id, [TEXT]) for _ in range(10)]
         np.testing.assert_allclose([a.result().ablated for a in asked], wanted, atol=1e-6)
@@ -133,6 +222,10 @@ def test_what_does_not_exist_is_named(live: Backend, place: Place) -> None:
         live.score(place.causal_sae.id, [TEXT])
     with pytest.raises(ConfigError, match="feature 4000 does not exist: this SAE has features 0 to 47"):
         live.ablate(place.causal.id, place.causal_sae.id, TEXT, {4000: 0.0})
+    with pytest.raises(ConfigError, match="feature 4000 does not exist"):
+        live.ablate(place.causal.id, place.causal_sae.id, TEXT, {}, values={4000: 0.0})
+    with pytest.raises(ConfigError, match="feature 3 has both a scale and a value; give it one of them"):
+        live.ablate(place.causal.id, place.causal_sae.id, TEXT, {3: 0.0}, values={3: 1.0})
     with pytest.raises(ModelError, match="another model"):
         live.features(place.causal.id, place.encoder_sae.id, TEXT)
 

@@ -1,6 +1,6 @@
 """A stand-in for the backend, for tests of pages: arithmetic instead of a model, over real HTTP and real records.
 
-The reward of a text is the sum of one fixed weight per word; feature f fires on words whose hash is f modulo 40.
+The reward of a text is the sum of one fixed weight per word; feature f fires on words whose hash is f modulo 40, by 1.5.
 """
 
 import json
@@ -13,6 +13,7 @@ from rmviz.backend import wire
 from rmviz.backend.process import own_version
 
 D_SAE = 60
+ACTIVATION = 1.5
 
 
 def _tokens(text: wire.TextIn) -> list[str]:
@@ -24,14 +25,16 @@ def _feature(token: str) -> int:
     return zlib.crc32(token.strip().encode()) % 40
 
 
-def _weight(token: str) -> float:
-    return ((_feature(token) * 37) % 19 - 9) / 10
+def _weight(feature: int) -> float:
+    return ((feature * 37) % 19 - 9) / 10
 
 
-def _prefixes(tokens: list[str], scales: dict[int, float]) -> list[float]:
-    total, rewards = 0.0, []
+def _prefixes(tokens: list[str], scales: dict[int, float], values: dict[int, float] | None = None) -> list[float]:
+    total, rewards, values = 0.0, [], values or {}
+    everywhere = sum(_weight(feature) * value / ACTIVATION for feature, value in values.items())
     for token in tokens:
-        total += _weight(token) * scales.get(_feature(token), 1.0)
+        feature = _feature(token)
+        total += everywhere + (0.0 if feature in values else _weight(feature) * scales.get(feature, 1.0))
         rewards.append(round(total, 6))
     return rewards
 
@@ -72,15 +75,15 @@ def _rows(tokens: list[str]) -> list[wire.FeatureRow]:
         fired.setdefault(_feature(token), []).append(position)
     rows = []
     for feature, positions in fired.items():
-        effect = sum(_weight(tokens[p]) for p in positions)
+        effect = len(positions) * _weight(feature)
         rows.append(
             wire.FeatureRow(
                 feature=feature,
                 effect=effect,
                 first_order=effect * 1.1,
-                max_activation=1.5,
+                max_activation=ACTIVATION,
                 positions=positions,
-                activations=[1.5] * len(positions),
+                activations=[ACTIVATION] * len(positions),
             )
         )
     return sorted(rows, key=lambda row: -abs(row.effect or 0))
@@ -123,8 +126,8 @@ def answer(path: str, body: bytes) -> wire.Answer:
         )
     edit = wire.AblateRequest.model_validate_json(body)
     tokens = _tokens(edit.text)
-    clean, ablated = _prefixes(tokens, {}), _prefixes(tokens, dict(edit.scales))
-    fired = sorted({_feature(token) for token in tokens} & set(edit.scales))
+    clean, ablated = _prefixes(tokens, {}), _prefixes(tokens, dict(edit.scales), dict(edit.values))
+    fired = sorted({_feature(token) for token in tokens} & {*edit.scales, *edit.values})
     return wire.AblateAnswer(
         clean=clean[-1],
         ablated=ablated[-1],

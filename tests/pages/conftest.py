@@ -40,9 +40,10 @@ class FakeBackend(Backend):
         wire = FAKE["wire"]
         return self._ask("/features", wire.FeaturesRequest(model=model, sae=sae, text=wire.TextIn.of(text)))
 
-    def ablate(self, model, sae, text, scales, *, with_prefixes=False, view=""):
+    def ablate(self, model, sae, text, scales, *, values=None, with_prefixes=False, view=""):
         wire = FAKE["wire"]
-        request = wire.AblateRequest(model=model, sae=sae, text=wire.TextIn.of(text), scales=scales)
+        given = {"text": wire.TextIn.of(text), "scales": scales, "values": values or {}}
+        request = wire.AblateRequest(model=model, sae=sae, **given)
         return self._ask("/ablate", request)
 
     def notices(self) -> list[str]:

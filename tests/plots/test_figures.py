@@ -15,7 +15,8 @@ from rmviz.plots.features import (
     feature_volcano,
     robust_limit,
 )
-from rmviz.plots.rewards import before_after_bars, margin_histogram, prefix_curves, reward_scatter
+from rmviz.plots.prefixes import Curve, prefix_panels
+from rmviz.plots.rewards import before_after_bars, margin_histogram, reward_scatter
 from rmviz.plots.style import NEGATIVE, POSITIVE, SIGN, label
 
 HISTOGRAM = {"edges": [-1.0, 0.0, 1.0, 2.0], "counts": [3, 2, 1]}
@@ -55,11 +56,14 @@ def _all(table):
 def _rewards():
     pairs = pd.DataFrame({"pair_id": [HOSTILE, "b"], "chosen_reward": [1.0, -1.0], "rejected_reward": [0.0, 2.0]})
     curves = [
-        {"name": HOSTILE, "tokens": ["a", HOSTILE], "rewards": [float("nan"), 0.5]},
-        {"name": "after", "tokens": [], "rewards": []},
+        Curve(HOSTILE, HOSTILE, [1, 9], ["a", HOSTILE], [float("nan"), 0.5]),
+        Curve(HOSTILE, "after", [], [], []),
+        Curve("other", HOSTILE, [-2, 9], ["a", HOSTILE], [1.0, 0.5]),
     ]
     return [
-        prefix_curves(curves),
+        prefix_panels(curves, shared_until=1),
+        prefix_panels(curves, shared_until=1, standardised=True),
+        prefix_panels([]),
         before_after_bars([HOSTILE], [1.0], [0.5]),
         margin_histogram([1.0, -0.5, float("nan")]),
         margin_histogram([]),
