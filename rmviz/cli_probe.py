@@ -13,6 +13,8 @@ app = typer.Typer(
 )
 app.command("euphemism")(job_command("probe.euphemism", KINDS["probe.euphemism"]))
 app.command("spec")(job_command("probe.spec", KINDS["probe.spec"]))
+app.command("bias")(job_command("probe.bias", KINDS["probe.bias"]))
+app.command("tokens")(job_command("probe.tokens", KINDS["probe.tokens"]))
 
 
 def add_to(root: typer.Typer) -> None:
