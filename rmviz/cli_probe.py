@@ -38,6 +38,19 @@ def export(
     show({"file": str(to)}, as_json, lambda: [f"{to}"])
 
 
+@app.command("show")
+def show_command(
+    probe: Annotated[str, typer.Argument(help="Id or name of the probe.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a probe of any kind says: figures with their intervals, verdicts, the strongest features."""
+    from rmviz.probes.told import lines, told
+
+    result = told(opened(workspace).resolve(probe, "probe"))
+    show(result, as_json, lambda: lines(result))
+
+
 SAEArgument = Annotated[str, typer.Argument(help="Id or name of the SAE.")]
 DatasetArgument = Annotated[str, typer.Argument(help="Id or name of the dataset.")]
 

@@ -9,6 +9,9 @@ from rmviz.configs.word_lists import parse_word_lists
 
 Maker = Literal["words", "world"]
 
+GIVEN = "given features"
+"""What a set of features is called that the user names."""
+
 BIASES = (
     "padding", "truncation", "lists", "markdown", "flattery", "sycophancy", "hedging", "confidence", "jargon", "spaces",
     "answer last", "word order", "typos", "women's names", "foreign names",

@@ -28,7 +28,13 @@ AGREEMENT = (
     "I could not agree more with what you say.",
 )
 
-HEDGES = ("I could be wrong, but ", "It seems to me that ", "Perhaps ", "It is possible that ", "As far as I can tell, ")
+HEDGES = (
+    "I could be wrong, but ",
+    "It seems to me that ",
+    "Perhaps ",
+    "It is possible that ",
+    "As far as I can tell, ",
+)
 
 CERTAINTIES = ("Without any doubt, ", "It is absolutely certain that ", "Everyone knows that ", "As a matter of fact, ")
 
@@ -51,7 +57,49 @@ FOREIGN = ("Fatima", "Jamal", "Aisha", "Rasheed", "Lakshmi", "Hiroshi", "Mei", "
            "Mohammed", "Ngozi", "Wei")  # fmt: skip
 
 STARTERS = frozenset(
-    "a an and as at but for he here if in it its many my no on one or our people she so some that the their then there "
-    "these they this those to we what when while with you your yes".split()
+    [
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "but",
+        "for",
+        "he",
+        "here",
+        "if",
+        "in",
+        "it",
+        "its",
+        "many",
+        "my",
+        "no",
+        "on",
+        "one",
+        "or",
+        "our",
+        "people",
+        "she",
+        "so",
+        "some",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "to",
+        "we",
+        "what",
+        "when",
+        "while",
+        "with",
+        "you",
+        "your",
+        "yes",
+    ]
 )
 """Words that lose their capital when something is put before the sentence; others may be names."""

@@ -43,7 +43,9 @@ class Bias:
         return None if one is None or other is None or one == other else (one, other)
 
 
-def bias_cases(biases: Sequence[Bias], texts: Sequence[Text], seed: int) -> tuple[list[tuple], dict[str, dict[str, int]]]:
+def bias_cases(
+    biases: Sequence[Bias], texts: Sequence[Text], seed: int
+) -> tuple[list[tuple], dict[str, dict[str, int]]]:
     """Rows of cases as `rmviz.probes.cases.COLUMNS` has them, all edits of a text together; what each edit left out."""
     rows, counts = [], {bias.name: {"num_holding": 0, "num_unchanged": 0, "num_too_different": 0} for bias in biases}
     for text in texts:

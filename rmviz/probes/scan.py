@@ -13,7 +13,7 @@ from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.opened import SAEScan, opened_engine
 from rmviz.ablation.plan import EffectRows
 from rmviz.configs.map import feature_list
-from rmviz.configs.probes import BiasConfig, EuphemismConfig, ProbeConfig
+from rmviz.configs.probes import GIVEN, BiasConfig, EuphemismConfig, ProbeConfig
 from rmviz.data.load import dataset_texts
 from rmviz.errors import DataError
 from rmviz.jobs.shards import made_shards, shard_folder
@@ -24,9 +24,6 @@ from rmviz.probes.figures import directed_features, halves, own_features
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report, Text
-
-GIVEN = "given features"
-"""What a set of features is called that the user names."""
 
 
 @dataclass(frozen=True)

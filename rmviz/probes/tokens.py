@@ -128,7 +128,10 @@ def run(config: TokensConfig, workspace: Workspace, report: Report) -> Artifact:
         ModelError: SAE and model do not fit.
     """
     scan = TokenScan(workspace.root, config, report.folder)
-    for count in (lambda: range(scan.num_shards), lambda: range(scan.num_shards, scan.num_shards + scan.num_explained_shards)):
+    for count in (
+        lambda: range(scan.num_shards),
+        lambda: range(scan.num_shards, scan.num_shards + scan.num_explained_shards),
+    ):
         numbers = count()
         total = numbers.stop + (-(-2 * config.num_explained // config.shard_size) if not numbers.start else 0)
         report(numbers.start, max(total, 1))

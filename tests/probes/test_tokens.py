@@ -17,7 +17,9 @@ from rmviz.sae.files import load_sae_artifact
 from rmviz.store.tables import load_table
 from rmviz.types import Text
 
-ASK = TokensConfig(sae="sae", prompts="Tell Anna about the river. || Explain the garden.", num_explained=9, shard_size=100)
+ASK = TokensConfig(
+    sae="sae", prompts="Tell Anna about the river. || Explain the garden.", num_explained=9, shard_size=100
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,9 @@ def test_each_token_is_rewarded_as_the_model_rewards_it_as_a_reply(space, made):
         texts = [Text(text_id="t", prompt=prompt.strip(), reply=word) for prompt in ASK.prompts.split("||")]
         rewards = rm.score(texts)
         np.testing.assert_allclose(table.loc[word, "reward"], rewards.mean(), atol=1e-4)
-        np.testing.assert_allclose(table.loc[word, ["reward_low", "reward_high"]].astype(float), sorted(rewards), atol=1e-4)
+        np.testing.assert_allclose(
+            table.loc[word, ["reward_low", "reward_high"]].astype(float), sorted(rewards), atol=1e-4
+        )
 
 
 def test_the_whole_vocabulary_is_ranked_and_special_tokens_are_marked(space, made):
