@@ -13,6 +13,8 @@ app = typer.Typer(
 )
 app.command("euphemism")(job_command("probe.euphemism", KINDS["probe.euphemism"]))
 app.command("spec")(job_command("probe.spec", KINDS["probe.spec"]))
+app.command("bias")(job_command("probe.bias", KINDS["probe.bias"]))
+app.command("tokens")(job_command("probe.tokens", KINDS["probe.tokens"]))
 
 
 def add_to(root: typer.Typer) -> None:
@@ -34,6 +36,19 @@ def export(
 
     export_probe(opened(workspace).resolve(probe, "probe"), to)
     show({"file": str(to)}, as_json, lambda: [f"{to}"])
+
+
+@app.command("show")
+def show_command(
+    probe: Annotated[str, typer.Argument(help="Id or name of the probe.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a probe of any kind says: figures with their intervals, verdicts, the strongest features."""
+    from rmviz.probes.told import lines, told
+
+    result = told(opened(workspace).resolve(probe, "probe"))
+    show(result, as_json, lambda: lines(result))
 
 
 SAEArgument = Annotated[str, typer.Argument(help="Id or name of the SAE.")]

@@ -25,6 +25,8 @@ TASKS: dict[str, str] = {
     "map_rescore": "rmviz.qdaif.rescore:run",
     "probe.euphemism": "rmviz.probes.euphemism:run",
     "probe.spec": "rmviz.probes.spec:run",
+    "probe.bias": "rmviz.probes.bias:run",
+    "probe.tokens": "rmviz.probes.tokens:run",
     "world.data": "rmviz.world.data:run",
     "world.policy": "rmviz.world.policy:run",
     "world.organism": "rmviz.sae.organism_job:run",

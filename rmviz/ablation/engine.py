@@ -50,7 +50,12 @@ class EffectEngine:
         return method if self._chosen else f"{method} (not yet checked)"
 
     def scan(
-        self, encoded: Sequence[Encoded], *, features: Collection[int] | None = None, first_order: bool = True
+        self,
+        encoded: Sequence[Encoded],
+        *,
+        features: Collection[int] | None = None,
+        first_order: bool = True,
+        exact: bool = True,
     ) -> tuple[EffectRows, Float32[np.ndarray, " text"]]:
         """Every row (text, feature) that fires, with its exact effect, and the rewards.
 
@@ -58,6 +63,7 @@ class EffectEngine:
             encoded: Texts.
             features: Only these features; all when None.
             first_order: Also estimate each effect by gradient × activation (one backward pass); else that column is NaN.
+            exact: Rerun the model without each feature; else the column of effects is NaN, and a text costs two passes.
 
         Returns:
             Rows sorted by text and feature, and the reward of each text. A text with an activation or a reward that is
@@ -69,7 +75,7 @@ class EffectEngine:
             texts = [encoded[i] for i in chunk]
             clean, gradient = self._clean(texts, gradient=first_order)
             fired = firings_of(self.sae, clean, texts, features=wanted, gradient=gradient)
-            rows, values = self._rows(clean, fired)
+            rows, values = self._rows(clean, fired, exact=exact)
             index = np.array(chunk)
             rows.text = index[rows.text].astype(np.int32)
             parts.append(rows)
@@ -192,7 +198,7 @@ class EffectEngine:
                 return self._chosen.clean(texts), None
         return self._chosen.clean_and_gradient(texts)
 
-    def _rows(self, clean: Clean, fired: Firings) -> tuple[EffectRows, np.ndarray]:
+    def _rows(self, clean: Clean, fired: Firings, *, exact: bool = True) -> tuple[EffectRows, np.ndarray]:
         key = fired.text * self.sae.d_sae + fired.feature
         order = np.argsort(key, kind="stable")
         key = key[order]
@@ -200,7 +206,12 @@ class EffectEngine:
         row = np.cumsum(np.diff(key, prepend=-1) != 0) - 1
         text = key[starts] // self.sae.d_sae
         rewards = clean.rewards.cpu().numpy()
-        ablated = self._edited(clean, fired, text, row, order, np.full(len(order), -1, np.float32))
+        off = np.full(len(order), -1, np.float32)
+        effect = (
+            rewards[text] - self._edited(clean, fired, text, row, order, off)
+            if exact
+            else np.full(len(text), np.nan, np.float32)
+        )
         value = fired.value[order]
         slope = np.full(len(value), np.nan, np.float32) if fired.slope is None else value * fired.slope[order]
         rows = EffectRows(
@@ -208,11 +219,11 @@ class EffectEngine:
             feature=(key[starts] % self.sae.d_sae).astype(np.int32),
             first_position=fired.position[order][starts].astype(np.int32),
             max_activation=np.maximum.reduceat(value, starts) if len(starts) else value,
-            effect=rewards[text] - ablated,
+            effect=effect,
             first_order=np.add.reduceat(slope, starts) if len(starts) else slope,
         )
         broken = ~np.isfinite(rewards) | fired.broken
-        broken[rows.text[~np.isfinite(rows.effect)]] = True
+        broken[rows.text[~np.isfinite(rows.effect if exact else rows.first_order)]] = True
         return rows.taken(~broken[rows.text]), np.where(broken, np.nan, rewards).astype(np.float32)
 
     def _edited(

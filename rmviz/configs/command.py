@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "map": ("map", "run"),
     "probe.euphemism": ("probe", "euphemism"),
     "probe.spec": ("probe", "spec"),
+    "probe.bias": ("probe", "bias"),
+    "probe.tokens": ("probe", "tokens"),
 }
 """The command of each kind that has one of its own, after `rmviz`. The other kinds are launched from a file."""
 

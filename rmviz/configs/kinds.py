@@ -5,7 +5,7 @@ from rmviz.configs.data import DataConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
-from rmviz.configs.probes import EuphemismConfig, SpecConfig
+from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig, TokensConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.world import OrganismConfig, WorldDataConfig, WorldPolicyConfig
 
@@ -22,6 +22,8 @@ KINDS: dict[str, type] = {
     "map_rescore": MapRescoreConfig,
     "probe.euphemism": EuphemismConfig,
     "probe.spec": SpecConfig,
+    "probe.bias": BiasConfig,
+    "probe.tokens": TokensConfig,
     "world.data": WorldDataConfig,
     "world.policy": WorldPolicyConfig,
     "world.organism": OrganismConfig,

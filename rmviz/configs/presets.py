@@ -54,6 +54,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_pairs": 500, "shard_size": 64, "max_tokens": 8_192, "num_resamples": 1_000},
         "gpu": {"num_pairs": 0, "shard_size": 256, "max_tokens": 65_536, "num_resamples": 1_000},
     },
+    "probe.bias": {
+        "tiny": {"num_pairs": 40, "shard_size": 16, "max_tokens": 2_048, "num_resamples": 200},
+        "laptop": {"num_pairs": 200, "shard_size": 64, "max_tokens": 8_192, "num_resamples": 1_000},
+        "gpu": {"num_pairs": 2_000, "shard_size": 256, "max_tokens": 65_536, "num_resamples": 1_000},
+    },
+    "probe.tokens": {
+        "tiny": {"num_explained": 20, "shard_size": 512, "max_tokens": 2_048},
+        "laptop": {"num_explained": 200, "shard_size": 2_048, "max_tokens": 8_192},
+        "gpu": {"num_explained": 0, "shard_size": 8_192, "max_tokens": 65_536},
+    },
     "world.data": {"tiny": {"num_pairs": 500}, "laptop": {"num_pairs": 6_000}, "gpu": {"num_pairs": 40_000}},
     "world.policy": {
         "tiny": {"num_steps": 200, "batch_size": 4, "d_model": 16, "num_blocks": 1},

@@ -3,11 +3,20 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rmviz.configs.base import at_least, parent, require
+from rmviz.configs.base import at_least, often, parent, require
 from rmviz.configs.map import feature_list
 from rmviz.configs.word_lists import parse_word_lists
 
 Maker = Literal["words", "world"]
+
+GIVEN = "given features"
+"""What a set of features is called that the user names."""
+
+BIASES = (
+    "padding", "truncation", "lists", "markdown", "flattery", "sycophancy", "hedging", "confidence", "jargon", "spaces",
+    "answer last", "word order", "typos", "women's names", "foreign names",
+)  # fmt: skip
+"""The bias battery: what is done to a reply; `rmviz.probes.biases` says how."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +76,7 @@ class EuphemismConfig:
     """Seed of the sample, of the edits, of the halves and of the bootstrap."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check_words(self)
         require(not (self.topic and self.words), "give a topic or words, not both")
         feature_list(self.features)
         require(
@@ -129,16 +138,126 @@ class SpecConfig:
     """Seed of the sample, of the edits, of the halves and of the bootstrap."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check_words(self)
         at_least(self, tolerance=0)
         parse_word_lists(self.words)
 
 
-ProbeConfig = EuphemismConfig | SpecConfig
+@dataclass(frozen=True, kw_only=True)
+class BiasConfig:
+    """Edit replies in ways that should not matter (length, lists, flattery, typos …) and see what each is worth."""
+
+    sae: str = parent("sae")
+    """Id or name of the SAE; its reward model is probed."""
+
+    dataset: str = parent("dataset")
+    """Id or name of the dataset whose replies are edited."""
+
+    biases: str = often("")
+    """Which edits, separated by commas, as in `padding, lists, typos`; all of them when empty."""
+
+    tolerance: float = 0.1
+    """A gap matters from this many standard deviations of the rewards on."""
+
+    name: str = ""
+    """What to call the result."""
+
+    split: Literal["heldout", "train", "all"] = "heldout"
+    """Which part of the dataset is edited."""
+
+    num_pairs: int = 200
+    """Pairs (or texts, where the data has no pairs) to take, one reply of each, drawn by the seed; 0 takes all."""
+
+    num_features: int = 10
+    """Features at most that are held to carry a bias: the strongest in its direction, chosen on the other half of the data."""
+
+    shard_size: int = 64
+    """Edited texts per shard: what is lost at most when a probe is interrupted."""
+
+    max_tokens: int = 8192
+    """Tokens rerun at once; lower it when memory runs out."""
+
+    num_resamples: int = 1000
+    """Bootstrap resamples behind each interval."""
+
+    seed: int = 0
+    """Seed of the sample, of the edits, of the halves and of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+        at_least(self, tolerance=0)
+        bias_list(self.biases)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensConfig:
+    """Reward every token of the vocabulary as the whole reply to a prompt; say which features decide the extremes."""
+
+    sae: str = parent("sae")
+    """Id or name of the SAE; its reward model is probed."""
+
+    dataset: str = parent("dataset", optional=True)
+    """Id or name of the dataset that prompts are drawn from, when none are given."""
+
+    prompts: str = often("")
+    """Prompts of your own, with `||` between them, as in `How are you? || Tell me a joke.`; rewards are averaged over them."""
+
+    num_prompts: int = often(1)
+    """Prompts drawn from the dataset, of those that the model can read whole."""
+
+    num_explained: int = 200
+    """Highest and lowest tokens, this many each, whose features are ablated one by one; 0 takes the whole vocabulary."""
+
+    name: str = ""
+    """What to call the result."""
+
+    split: Literal["heldout", "train", "all"] = "heldout"
+    """Which part of the dataset prompts are drawn from."""
+
+    shard_size: int = 2048
+    """Tokens per shard: what is lost at most when a probe is interrupted."""
+
+    max_tokens: int = 8192
+    """Tokens in memory at once; lower it when memory runs out."""
+
+    seed: int = 0
+    """Seed of the draw of prompts."""
+
+    def __post_init__(self) -> None:
+        at_least(self, num_prompts=1, num_explained=0, shard_size=1, max_tokens=1)
+        require(
+            bool(self.dataset or prompt_list(self.prompts)),
+            "say what the tokens answer: prompts of your own, or a dataset to draw them from",
+        )
+
+
+WordConfig = EuphemismConfig | SpecConfig
+ProbeConfig = WordConfig | BiasConfig
+
+
+def bias_list(names: str) -> tuple[str, ...]:
+    """The named biases in the battery's order; all of them when none is named.
+
+    Raises:
+        ConfigError: There is no such bias.
+    """
+    chosen = [name.strip().lower() for name in names.split(",") if name.strip()]
+    unknown = [name for name in chosen if name not in BIASES]
+    require(not unknown, f"no bias called {', '.join(unknown)[:80]!r}; there are {', '.join(BIASES)}")
+    return tuple(name for name in BIASES if name in chosen or not chosen)
+
+
+def prompt_list(prompts: str) -> tuple[str, ...]:
+    """The prompts of a setting, without those that are blank or there twice."""
+    return tuple(dict.fromkeys(part.strip() for part in prompts.split("||") if part.strip()))
 
 
 def _check(config: ProbeConfig) -> None:
     at_least(config, num_pairs=0, num_features=1, shard_size=1, max_tokens=1, num_resamples=1)
+
+
+def _check_words(config: WordConfig) -> None:
+    _check(config)
     require(0 <= config.min_similarity <= 1, f"min_similarity must be a share from 0 to 1, got {config.min_similarity}")
     require(
         not config.words or config.maker == "words",

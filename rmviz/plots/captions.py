@@ -30,10 +30,16 @@ _CAPTIONS = {
     "compare_steps": "The steps of one training on the same pairs; whiskers: 95 % intervals.",
     "compare_effects": "Each dot is a feature that both SAEs have; off the diagonal, its effect moved. Effects are in "
     "standard deviations of each model's rewards.",
+    "probe_gaps": "Gap = reward of a reply with the words or the edit − reward of the same reply without, averaged; "
+    "positive: it raises the reward. Whiskers: 95 % bootstrap intervals over pairs; dotted: the gap that matters.",
+    "probe_tokens": "Every token of the vocabulary as the whole reply. Violet marks are special tokens.",
+    "probe_token_ends": "The tokens with the highest and the lowest reward; colour: the feature with the largest |effect| on "
+    "that token, by ablating it there.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }
 
-_WITH_SIGN = {"effects", "volcano", "map", "effect_distribution", "effect_histogram", "examples", "compare_effects"}
+_WITH_SIGN = {"effects", "volcano", "map", "effect_distribution", "effect_histogram", "examples", "compare_effects",
+              "probe_token_ends"}  # fmt: skip
 
 _LINE = 72  # characters that fit half of a page
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from rmviz.configs.probes import EuphemismConfig, ProbeConfig
+from rmviz.configs.probes import BiasConfig, EuphemismConfig, ProbeConfig, WordConfig, bias_list
 from rmviz.configs.word_lists import WordList, parse_word_lists, read_lexicon
 from rmviz.errors import ConfigError, DataError
+from rmviz.probes.biases import BATTERY, bias_cases, one_reply
 from rmviz.probes.edits import Edit, similarity, word_edit, world_edit
 from rmviz.probes.lexicon import built_in
 from rmviz.types import Text
@@ -44,7 +45,7 @@ def cases(
     return pd.DataFrame(rows, columns=COLUMNS), counts
 
 
-def edits_of(config: ProbeConfig) -> tuple[list[Edit], list[Edit]]:
+def edits_of(config: WordConfig) -> tuple[list[Edit], list[Edit]]:
     """What is probed, and what may serve as its control (nothing for a spec check).
 
     Raises:
@@ -79,8 +80,17 @@ def probed_cases(
 
     Raises:
         ConfigError: As for `edits_of`.
-        DataError: No text holds the words.
+        DataError: No text holds the words, or no edit changes any text.
     """
+    if isinstance(config, BiasConfig):
+        biases = [BATTERY[name] for name in bias_list(config.biases)]
+        rows, counts = bias_cases(biases, one_reply(texts, config.seed), config.seed)
+        if not rows:
+            raise DataError(
+                f"none of the edits changes any of {len(texts)} replies in the {config.split} part of {config.dataset}; "
+                "choose other biases, or another split"
+            )
+        return pd.DataFrame(rows, columns=COLUMNS), counts, []
     edits, others = edits_of(config)
     options = {"min_similarity": config.min_similarity, "seed": config.seed}
     made = [(edit.name, *cases(edit, texts, **options)) for edit in edits]

@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 
 from rmviz.configs.base import to_dict
-from rmviz.configs.probes import EuphemismConfig
+from rmviz.configs.probes import GIVEN, EuphemismConfig
 from rmviz.probes.results import Results, keep, line_of, results
-from rmviz.probes.scan import GIVEN, ProbeScan, scanned
+from rmviz.probes.scan import ProbeScan, scanned
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report

@@ -11,7 +11,7 @@ from rmviz.errors import ConfigError
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
 
-_EXAMPLES, _FEATURES = 3, 8
+_EXAMPLES, _FEATURES, _ENDS = 3, 8, 40
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#212529}"
     "pre{white-space:pre-wrap;border-left:3px solid #ced4da;padding-left:.8rem;margin:.4rem 0;font:inherit}"
@@ -19,9 +19,9 @@ _STYLE = (
     "td:first-child,th:first-child{text-align:left}small{color:#6c757d}.matters{color:#c92a2a;font-weight:600}"
 )
 _SIGN = (
-    "Gap: reward of a reply − reward of the same reply without the words; positive: the words raise the reward. Intervals "
-    "are 95 % bootstrap intervals over pairs. Share: what is gone of the gap when the features that fire on the words are "
-    "ablated; they were chosen on the other half of the pairs."
+    "Gap: reward of a reply with the words (or the edit) − reward of the same reply without; positive: they raise the reward. Intervals "
+    "are 95 % bootstrap intervals over pairs. Share: what is gone of the gap when features are ablated together; "
+    "they were chosen on the other half of the pairs."
 )
 
 
@@ -44,26 +44,54 @@ def export(artifact: Artifact, to: Path) -> None:
 def page(artifact: Artifact) -> str:
     """The page: what was asked, the answer, through which features, on which texts."""
     info = artifact.read_json("probe.json")
+    if info["what"] == "tokens":
+        return _page(artifact, _tokens(artifact, info), _origin(artifact, info))
     cases, features = (load_table(artifact.path(f"{name}.parquet")) for name in ("cases", "features"))
-    if info["what"] == "spec":
+    if info["what"] in ("spec", "bias"):
         table = load_table(artifact.path("verdicts.parquet")).sort_values("rank")
         lead = "<p>What should not matter, and whether it does; the gravest first.</p>" + _verdicts(table)
         items = table.loc[table["num_texts"] > 0, "item"].tolist()
     else:
         lead, items = _answer(info), [info["topic"]]
-    title = escape(artifact.name)
     sections = "".join(_section(str(item), info["counts"][item], cases, features) for item in items)
+    return _page(artifact, f"{lead}<p><small>{_SIGN}</small></p>{sections}", _origin(artifact, info))
+
+
+def _page(artifact: Artifact, body: str, origin: str) -> str:
+    title = escape(artifact.name)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{lead}<p><small>{_SIGN}</small></p>"
-        f"{sections}<p><small>{_origin(artifact, info)}</small></p></body></html>\n"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{body}"
+        f"<p><small>{origin}</small></p></body></html>\n"
     )
+
+
+def _tokens(artifact: Artifact, info: dict[str, Any]) -> str:
+    """The highest and the lowest tokens of a vocabulary, beside the feature that decides each."""
+    table = load_table(artifact.path("tokens.parquet"))
+    known = table[np.isfinite(table["reward"]) & ~table["special"]]
+    prompts = "".join(f"<pre>{escape(str(prompt))}</pre>" for prompt in info["prompts"])
+    parts = [
+        f"<p>Every token of the vocabulary as the whole reply, n = {info['num_tokens']} tokens ({info['num_special']} special), "
+        f"mean reward {_number(info['reward_mean'])}, standard deviation {_number(info['reward_std'])}; the mean over "
+        f"{info['num_prompts']} prompts:</p>{prompts}<p>Effect = reward with the feature − reward without it, ablated on that token "
+        "alone; the feature with the largest |effect| is named.</p>"
+    ]
+    for title, some in (("Highest", known.head(_ENDS)), ("Lowest", known.tail(_ENDS).iloc[::-1])):
+        rows = "".join(
+            f"<tr><td>{escape(repr(str(one.token)))}</td><td>{one.rank}</td><td>{_number(one.reward)}</td><td>{_number(one.z)}</td>"
+            f"<td>{one.feature if one.feature >= 0 else '–'}</td><td>{_number(one.effect)}</td></tr>"
+            for one in some.itertuples()
+        )
+        head = "<th>token</th><th>rank</th><th>reward</th><th>z</th><th>feature</th><th>effect</th>"
+        parts.append(f"<h2>{title} rewards</h2><table><tr>{head}</tr>{rows}</table>")
+    return "".join(parts)
 
 
 def _verdicts(table: pd.DataFrame) -> str:
     rows = "".join(
-        f"<tr><td>{escape(str(one.item))}</td><td{' class=matters' if one.verdict == 'matters' else ''}>"
+        f"<tr><td>{escape(str(one.item))}{_says(one)}</td><td{' class=matters' if one.verdict == 'matters' else ''}>"
         f"{escape(str(one.verdict))}</td><td>{_number(one.gap)}</td><td>{_interval(one.gap_low, one.gap_high)}</td>"
         f"<td>{_number(one.gap_in_std)}</td><td>{_number(one.q)}</td><td>{_number(one.share)}</td>"
         f"<td>{_interval(one.share_low, one.share_high)}</td><td>{one.num_texts}</td></tr>"
@@ -73,6 +101,11 @@ def _verdicts(table: pd.DataFrame) -> str:
         "<table><tr><th>words</th><th>verdict</th><th>mean gap</th><th>interval</th><th>in standard deviations</th><th>q</th>"
         f"<th>share of its features</th><th>interval</th><th>texts</th></tr>{rows}</table>"
     )
+
+
+def _says(one: Any) -> str:
+    """What an edit does, where the table says it."""
+    return f"<br><small>{escape(str(one.says))}</small>" if hasattr(one, "says") else ""
 
 
 def _answer(info: dict[str, Any]) -> str:
@@ -108,9 +141,9 @@ def _section(item: str, counts: dict[str, int], cases: pd.DataFrame, features: p
         for what in ("unchanged", "too different", "cut away", "without reward")
     )
     return (
-        f"<h2>{escape(item)}</h2><p>{counts['num_holding']} replies hold the words; left out: {left_out}.</p>"
+        f"<h2>{escape(item)}</h2><p>{counts['num_holding']} replies were looked at or hold the words; left out: {left_out}.</p>"
         "<table><tr><th>feature</th><th>fires first on</th><th>carried of the gap</th><th>interval</th><th>q</th><th>texts</th>"
-        f"</tr>{rows}</table><h3>Largest gaps: prompt, reply, and the reply without the words</h3>{examples}"
+        f"</tr>{rows}</table><h3>Largest gaps: prompt, reply, and the reply without</h3>{examples}"
     )
 
 

@@ -36,6 +36,49 @@ def own_features(rows: pd.DataFrame, num_features: int) -> list[int]:
     return [int(feature) for feature in order[:num_features]]
 
 
+def directed_features(rows: pd.DataFrame, gap: float, num_features: int) -> list[int]:
+    """The features that carry a gap in its own direction, largest carried gap first.
+
+    Args:
+        rows: feature and carried of some cases.
+        gap: Their summed gap; only its sign counts.
+        num_features: How many at most.
+    """
+    if rows.empty:
+        return []
+    carried = np.sign(gap) * rows.groupby("feature")["carried"].sum()
+    order = carried[carried > 0].sort_values(ascending=False, kind="stable").index
+    return [int(feature) for feature in order[:num_features]]
+
+
+def paired_size(gap: np.ndarray, units: pd.Series, *, num_resamples: int, seed: int) -> dict[str, float]:
+    """Cohen's d of paired differences, d_z = mean / standard deviation of the gaps, with a bootstrap interval over units.
+
+    Args:
+        gap: Gap of each case, finite.
+        units: The unit of each case, which is drawn with all its cases.
+        num_resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        d_z, d_z_low, d_z_high; NaN for fewer than two cases, or where all gaps are equal.
+
+    Source: Cohen 1988, §2.3.5; Lakens 2013, eq. 6.
+    """
+    unit, names = pd.factorize(units, sort=True)
+    if len(gap) < 2:
+        return dict.fromkeys(("d_z", "d_z_low", "d_z_high"), float("nan"))
+    moments = np.stack([np.bincount(unit, weights=gap**power, minlength=len(names)) for power in range(3)], axis=1)
+    drawn = bootstrap_weights(len(names), num_resamples, seed).astype(float) @ moments
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n, one, two = np.vstack([moments.sum(axis=0), drawn]).T
+        spread = np.sqrt(np.maximum(two - one**2 / n, 0) / (n - 1))
+        sizes = np.where(spread > 1e-9 * np.abs(gap).max(initial=0), one / n / spread, np.nan)
+    known = sizes[1:][np.isfinite(sizes[1:])]
+    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
+    return {"d_z": float(sizes[0]), "d_z_low": float(low), "d_z_high": float(high)}
+
+
 def item_table(
     cases: pd.DataFrame,
     items: Sequence[str],

@@ -1,4 +1,4 @@
-"""What both probes keep: the tables of a finished scan, and its files."""
+"""What the probes of edited texts keep: the tables of a finished scan, and its files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rmviz.ablation.statistics import q_values
+from rmviz.configs.probes import BiasConfig
 from rmviz.errors import DataError
 from rmviz.probes.figures import feature_table, item_table
 from rmviz.probes.scan import ProbeScan
@@ -68,9 +69,10 @@ def results(scan: ProbeScan) -> Results:
     own = items["features"] == ""
     q = pd.Series(q_values(items.loc[own, "p"].to_numpy(float)), index=items.loc[own, "item"])
     items = items.drop(columns="p").assign(q=items["item"].map(q))
-    rows = scan.stage("rows")
+    rows = scan.stage("measured" if scan.estimated else "rows")
     features = [table for item in counts if len(table := feature_table(cases, rows, item, **options))]
-    unedited = cases.drop_duplicates("text_id")["reward_with"].to_numpy(float)
+    side = "reward_without" if isinstance(config, BiasConfig) else "reward_with"
+    unedited = cases.drop_duplicates("text_id")[side].to_numpy(float)
     std = float(np.nanstd(unedited[np.isfinite(unedited)]))
     empty = feature_table(cases.iloc[:0], rows.iloc[:0], "", **options)
     return Results(cases, items, pd.concat(features, ignore_index=True) if features else empty, counts, std)

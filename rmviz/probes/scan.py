@@ -13,20 +13,17 @@ from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.opened import SAEScan, opened_engine
 from rmviz.ablation.plan import EffectRows
 from rmviz.configs.map import feature_list
-from rmviz.configs.probes import EuphemismConfig, ProbeConfig
+from rmviz.configs.probes import GIVEN, BiasConfig, EuphemismConfig, ProbeConfig
 from rmviz.data.load import dataset_texts
 from rmviz.errors import DataError
 from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
 from rmviz.probes.cases import probed_cases
-from rmviz.probes.figures import halves, own_features
+from rmviz.probes.figures import directed_features, halves, own_features
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report, Text
-
-GIVEN = "given features"
-"""What a set of features is called that the user names."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,11 @@ class ProbeScan(SAEScan):
         return engine
 
     @property
+    def estimated(self) -> bool:
+        """Whether features are chosen by gradient × activation, and only the chosen ones measured: a battery is long."""
+        return isinstance(self.config, BiasConfig)
+
+    @property
     def num_shards(self) -> int:
         """Shards of each of the two stages."""
         return -(-len(self.cases) // self.config.shard_size)
@@ -90,34 +92,42 @@ class ProbeScan(SAEScan):
             return self._make_ablated(number - self.num_shards, folder)
         part = self.part(number)
         sides = self.encoded(part)
-        (rows_with, with_words), (rows_without, without) = (self.engine.scan(side, first_order=False) for side in sides)
-        same = np.array([one.ids == other.ids for one, other in zip(*sides, strict=True)])
+        texts, places = _distinct(sides)
+        rows, values = self.engine.scan(texts, first_order=self.estimated, exact=not self.estimated)
+        with_words, without = (values[place] for place in places)
+        same = places[0] == places[1]
         rewards = pd.DataFrame(
             {"case": part.index.to_numpy(), "reward_with": with_words, "reward_without": without, "cut_away": same}
         )
         save_table(rewards, folder / "rewards.parquet")
-        save_table(_carried(part.index.to_numpy(), sides[0], rows_with, rows_without), folder / "rows.parquet")
+        effect = rows.first_order if self.estimated else rows.effect
+        save_table(_carried(part.index.to_numpy(), texts, rows, effect, places), folder / "rows.parquet")
         gap = (with_words - without)[np.isfinite(with_words - without)]
         return {"mean_gap": float(gap.mean())} if len(gap) else {}
 
     def stage(self, name: str) -> pd.DataFrame:
-        """A table of all shards: rewards and rows of the first stage, ablated of the second."""
-        start = self.num_shards if name == "ablated" else 0
+        """A table of all shards: rewards and rows of the first stage, ablated (and measured rows) of the second."""
+        start = self.num_shards if name in ("ablated", "measured") else 0
         files = [shard_folder(self.folder, start + i) / f"{name}.parquet" for i in range(self.num_shards)]
         return pd.concat([load_table(file) for file in files], ignore_index=True)
 
     @cached_property
     def sets(self) -> dict[tuple[str, int], list[int]]:
         """By item and half: the features that are taken off in the cases of that half."""
-        rewards = self.stage("rewards")
-        broken = ~np.isfinite(rewards["reward_with"] - rewards["reward_without"])
+        rewards = self.stage("rewards").set_index("case")
+        gap = (rewards["reward_with"] - rewards["reward_without"]).astype(float)
+        gap = gap[np.isfinite(gap)]
         rows = self.stage("rows").join(self.cases[["item", "half"]], on="case")
-        rows = rows[~rows["case"].isin(rewards.loc[broken, "case"])]
-        found = {}
+        rows = rows[rows["case"].isin(gap.index)]
+        found, count = {}, self.config.num_features
         for item in self.cases["item"].unique():
             for half in (0, 1):
                 chosen = rows[(rows["item"] == item) & (rows["half"] != half)]
-                found[item, half] = own_features(chosen, self.config.num_features)
+                if isinstance(self.config, BiasConfig):
+                    total = float(gap.loc[chosen["case"].unique()].sum())
+                    found[item, half] = directed_features(chosen, total, count)
+                else:
+                    found[item, half] = own_features(chosen, count)
         if isinstance(self.config, EuphemismConfig) and self.config.features:
             found |= {(GIVEN, half): list(feature_list(self.config.features)) for half in (0, 1)}
         return found
@@ -151,7 +161,19 @@ class ProbeScan(SAEScan):
         save_table(
             table.astype({"case": "int64", "features": "str", "remaining": "float64"}), folder / "ablated.parquet"
         )
+        if self.estimated:
+            save_table(self._measured(number), folder / "measured.parquet")
         return {}
+
+    def _measured(self, number: int) -> pd.DataFrame:
+        """Exact effects of the features that were chosen for an item, on either half, in the cases of a shard."""
+        tables = []
+        for item, part in self.part(number).groupby("item"):
+            texts, places = _distinct(self.encoded(part))
+            chosen = {feature for half in (0, 1) for feature in self.sets[str(item), half]}
+            rows, _ = self.engine.scan(texts, features=chosen, first_order=False)
+            tables.append(_carried(part.index.to_numpy(), texts, rows, rows.effect, places))
+        return pd.concat(tables, ignore_index=True)
 
 
 def scanned(scan: ProbeScan, report: Report) -> None:
@@ -164,21 +186,37 @@ def scanned(scan: ProbeScan, report: Report) -> None:
                 report(done, 2 * count, figures)
 
 
-def _carried(cases: np.ndarray, encoded: Sequence[Encoded], one: EffectRows, other: EffectRows) -> pd.DataFrame:
+def _distinct(sides: Sequence[Sequence[Encoded]]) -> tuple[list[Encoded], list[np.ndarray]]:
+    """The texts of several sides that the model reads differently, and where each side's texts stand among them."""
+    places: dict[tuple, int] = {}
+    texts: list[Encoded] = []
+    for one in (one for side in sides for one in side):
+        if places.setdefault(_read(one), len(places)) == len(texts):
+            texts.append(one)
+    return texts, [np.array([places[_read(one)] for one in side], int) for side in sides]
+
+
+def _read(one: Encoded) -> tuple:
+    return one.ids, one.token_types, one.feature_positions
+
+
+def _carried(
+    cases: np.ndarray, texts: Sequence[Encoded], rows: EffectRows, effect: np.ndarray, places: Sequence[np.ndarray]
+) -> pd.DataFrame:
     """Each feature that fires on either text of a case: effect with − without the words, energies, and its first token."""
-    sides = []
-    for name, rows in (("with", one), ("without", other)):
-        sides.append(
-            pd.DataFrame(
-                {
-                    "case": cases[rows.text], "feature": rows.feature, f"effect_{name}": rows.effect.astype(float),
-                    f"energy_{name}": np.square(rows.max_activation.astype(float)),
-                }
-            )
-        )  # fmt: skip
-    sides[0]["token"] = [encoded[t].tokens[p].strip() for t, p in zip(one.text, one.first_position, strict=True)]
-    table = sides[0].merge(sides[1], on=["case", "feature"], how="outer").sort_values(["case", "feature"])
-    table["token"] = table["token"].fillna("").astype(str)
-    table = table.fillna({f"{part}_{side}": 0.0 for part in ("effect", "energy") for side in ("with", "without")})
-    table["carried"] = table["effect_with"] - table["effect_without"]
-    return table[["case", "feature", "carried", "energy_with", "energy_without", "token"]]
+    table = pd.DataFrame(
+        {
+            "text": rows.text, "feature": rows.feature, "effect": effect.astype(float),
+            "energy": np.square(rows.max_activation.astype(float)),
+            "token": [texts[t].tokens[p].strip() for t, p in zip(rows.text, rows.first_position, strict=True)],
+        }
+    )  # fmt: skip
+    one, other = (
+        pd.DataFrame({"case": cases, "text": place}).merge(table, on="text").drop(columns="text") for place in places
+    )
+    both = one.merge(other, on=["case", "feature"], how="outer", suffixes=("_with", "_without"))
+    both = both.sort_values(["case", "feature"], ignore_index=True)
+    both["token"] = both["token_with"].fillna(both["token_without"]).astype(str)
+    both = both.fillna({f"{part}_{side}": 0.0 for part in ("effect", "energy") for side in ("with", "without")})
+    both["carried"] = both["effect_with"] - both["effect_without"]
+    return both[["case", "feature", "carried", "energy_with", "energy_without", "token"]]

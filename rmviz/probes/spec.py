@@ -1,10 +1,12 @@
 """The spec check: things that should not matter to the reward, and whether they do."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 from rmviz.configs.base import to_dict
-from rmviz.configs.probes import SpecConfig
+from rmviz.configs.probes import BiasConfig, SpecConfig
 from rmviz.probes.results import Results, keep, results
 from rmviz.probes.scan import ProbeScan, scanned
 from rmviz.store.artifact import Artifact
@@ -24,17 +26,25 @@ def run(config: SpecConfig, workspace: Workspace, report: Report) -> Artifact:
         DataError: No text holds any of the words, or none can be compared.
         ModelError: SAE and model do not fit.
     """
+    return ranked(config, workspace, report, "spec", "spec check of {model}", verdicts)
+
+
+def ranked(
+    config: SpecConfig | BiasConfig, workspace: Workspace, report: Report, what: str, title: str,
+    table_of: Callable[[Results, float], pd.DataFrame],
+) -> Artifact:  # fmt: skip
+    """Scan, judge each item, and keep the verdicts beside what all probes keep."""
     scan = ProbeScan(workspace.root, config, report.folder)
     scanned(scan, report)
     found = results(scan)
-    table = verdicts(found, config.tolerance)
-    name = config.name or f"spec check of {scan.model.name}"
+    table = table_of(found, config.tolerance)
+    name = config.name or title.format(model=scan.model.name)
     parents = (scan.sae.id, scan.dataset.id, scan.model.id)
     with workspace.create("probe", name=name, key=report.key, config=to_dict(config), parents=parents) as draft:
-        keep(draft.folder, found, scan, {"what": "spec", "tolerance": config.tolerance})
+        keep(draft.folder, found, scan, {"what": what, "tolerance": config.tolerance})
         save_table(table, draft.folder / "verdicts.parquet")
         draft.metrics |= {
-            "what": "spec", "num_items": len(table), "num_matter": int((table["verdict"] == "matters").sum()),
+            "what": what, "num_items": len(table), "num_matter": int((table["verdict"] == "matters").sum()),
             "worst": str(table["item"].iloc[0]), "num_texts": int(table["num_texts"].sum()),
         }  # fmt: skip
     return draft.kept

@@ -35,6 +35,7 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "features": ("features", "features", {}),
     "map": ("maps", "map", {}),
     "comparison": ("maps", "comparison", {"map": "map"}),
+    "probe": ("probes", "probe", {}),
 }
 """The page that shows an artifact of a kind, its parameter there, and the parameters of parents that go with it."""
 

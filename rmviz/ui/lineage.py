@@ -15,6 +15,7 @@ KINDS = {
     "features": "features",
     "map": "map",
     "comparison": "comparison",
+    "probe": "probe",
 }
 """Kinds that pages show, in the order in which one is made from another, and what to call them."""
 

@@ -23,6 +23,7 @@ PAGE_OF = {
     "reward_model": "playground",
     "map": "maps",
     "comparison": "maps",
+    "probe": "probes",
 }
 
 _Figure = tuple[str, Callable[[Artifact], str]]
@@ -82,6 +83,14 @@ COLUMNS: Mapping[str, Sequence[_Figure]] = {
         ("models", _metric("num_models")),
         ("pairs", _metric("num_pairs")),
     ],
+    "probe": [
+        ("what", lambda artifact: str(artifact.metrics.get("what") or "–")),
+        ("items that matter", _metric("num_matter")),
+        ("worst", lambda artifact: str(artifact.metrics.get("worst") or "–")),
+        ("gap", _metric("gap")),
+        ("share its features carry", _metric("share", percent)),
+        ("texts", _metric("num_texts")),
+    ],
 }
 
 
@@ -120,6 +129,7 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
                 "reward_model": "model",
                 "map": "map",
                 "comparison": "comparison",
+                "probe": "probe",
             }.get(kind)
             of_models = of_kind[0].metrics.get("what") == "models"
             router.page_link(

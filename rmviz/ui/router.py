@@ -25,6 +25,7 @@ _PAGES = {
         ("features", "Features", "leaderboard"),
         ("compare", "Compare", "compare_arrows"),
         ("maps", "Maps", "grid_view"),
+        ("probes", "Probes", "science"),
         ("data", "Data", "table_rows"),
     ],
     "Try": [("playground", "Playground", "tune"), ("lander", "Lander", "explore")],

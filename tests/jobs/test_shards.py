@@ -112,4 +112,6 @@ def test_every_kind_has_its_needs():
         "compare",
         "probe.euphemism",
         "probe.spec",
+        "probe.bias",
+        "probe.tokens",
     }
