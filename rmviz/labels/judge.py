@@ -1,13 +1,13 @@
 """What a judge makes of a label on texts: by the words of the label, or by asking a language model."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import pandas as pd
 
 from rmviz.configs.labels import Direction
 from rmviz.features.texts import ScannedTexts
-from rmviz.labels.score import LabelScore, balanced_accuracy, sign_agreement
+from rmviz.labels.score import LabelScore, Score, balanced_accuracy, sign_agreement
 from rmviz.labels.texts import Sample
 from rmviz.labels.words import holds, label_words
 
@@ -76,3 +76,13 @@ def score_columns(score: LabelScore) -> dict[str, float | int]:
         "num_silent": score.num_silent,
         "num_signs": score.sign_agreement.n,
     }
+
+
+def score_of_columns(row: Mapping[str, Any]) -> LabelScore:
+    """A score from its columns: the inverse of `score_columns`."""
+    both = int(row["num_firing"] + row["num_silent"])
+    parts = {
+        name: Score(float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"]), n)
+        for name, n in (("balanced_accuracy", both), ("sign_agreement", int(row["num_signs"])))
+    }
+    return LabelScore(num_firing=int(row["num_firing"]), num_silent=int(row["num_silent"]), **parts)
