@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.opened import SAEScan, opened_engine
-from rmviz.configs.base import to_dict
+from rmviz.configs.base import require, to_dict
 from rmviz.configs.data import RepairConfig
 from rmviz.configs.map import feature_list
 from rmviz.data.keep import PAIRS, PROBLEMS
@@ -37,10 +37,11 @@ def run(config: RepairConfig, workspace: Workspace, report: Report) -> Artifact:
     """Keep a dataset without the pairs that the features decide, or with those flipped; all else stays as it was.
 
     Raises:
-        ConfigError: A feature does not exist, or retraining is asked for and the model was not trained here.
+        ConfigError: No feature is named, one does not exist, or retraining is asked for and the model was not trained here.
         DataError: There is no pair, none can be scored, none is decided, or no training pair would be left.
         ModelError: SAE and model do not fit.
     """
+    require(bool(feature_list(config.features)), "features must name what is undone, as in `3, 17`, got nothing")
     scan = RepairScan(workspace.root, config, report.folder)
     if config.retrain and not retrainable(scan.model):
         raise ConfigError(

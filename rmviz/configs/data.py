@@ -45,7 +45,7 @@ class RepairConfig:
     dataset: str = parent("dataset")
     """Id or name of the dataset to repair."""
 
-    features: str
+    features: str = often("")
     """Features to undo, as in `3, 17`; all of them are off at once."""
 
     how: Literal["drop", "flip"] = often("drop")
@@ -74,6 +74,6 @@ class RepairConfig:
     """Tokens rerun at once; lower it when memory runs out."""
 
     def __post_init__(self) -> None:
-        require(bool(feature_list(self.features)), "features must name features, as in `3, 17`, got nothing")
+        feature_list(self.features)
         require(self.min_share > 0, f"min_share must be above 0, got {self.min_share}")
         at_least(self, shard_size=1, max_tokens=1)

@@ -1,7 +1,7 @@
 """What a judge makes of a label on texts: by the words of the label, or by asking a language model."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from rmviz.labels.texts import Sample
 from rmviz.labels.words import holds, label_words
 
 
+@runtime_checkable
 class Asked(Protocol):
     """A language model that says of each text whether a feature with this label fires on it; None where it does not say."""
 

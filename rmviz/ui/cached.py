@@ -99,7 +99,8 @@ def _ranked(
     labels: tuple[tuple[int, str], ...],
 ) -> pd.DataFrame:
     table = _feature_table(_artifact, artifact_id)
-    table = table.assign(label=table["feature"].map(dict(labels)).fillna("").astype(str))
+    called = dict(labels)
+    table = table.assign(label=[called.get(feature, "") for feature in table["feature"].tolist()])
     return read.ranked(
         table, by, order=order, hide_template=hide_template, hide_ever_firing=hide_ever_firing, query=query
     )

@@ -92,7 +92,7 @@ def _patch(workspace: Workspace, artifacts: Sequence[Artifact], sae: str, chosen
 def _data(workspace: Workspace, artifacts: Sequence[Artifact], sae: str, chosen: list[int]) -> None:
     dataset = _dataset("Dataset", artifacts, "repair-dataset")
     left, right = st.columns(2)
-    how = left.selectbox("What becomes of the pairs", ("drop", "flip"), key="repair-how")
+    flip = left.selectbox("What becomes of the pairs", ("drop", "flip"), key="repair-how") == "flip"
     share = right.number_input(
         "Share of the margin", min_value=0.01, value=1.0, step=0.1, key="repair-share",
         help="That the features must carry, all of them off at once: 1 takes the pairs that the model ranks as they are "
@@ -102,7 +102,8 @@ def _data(workspace: Workspace, artifacts: Sequence[Artifact], sae: str, chosen:
     _launcher(
         workspace, "data.repair", bool(chosen and dataset),
         lambda: RepairConfig(
-            sae=sae, dataset=dataset, features=_written(chosen), how="flip" if how == "flip" else "drop", min_share=float(share), retrain=bool(retrain)
+            sae=sae, dataset=dataset, features=_written(chosen), how="flip" if flip else "drop",
+            min_share=float(share), retrain=bool(retrain),
         ),
     )  # fmt: skip
 
