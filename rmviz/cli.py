@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rmviz import cli_bench, cli_jobs, cli_map, cli_probe
+from rmviz import cli_bench, cli_jobs, cli_label, cli_map, cli_probe
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
 from rmviz.cli_open import LOOPBACK, open_app
 from rmviz.cli_world import build_demo, calibrated_probes
@@ -37,10 +37,12 @@ for _name, _group in _groups.items():
     app.add_typer(_group, name=_name)
 app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_jobs.app, name="jobs")
+app.add_typer(cli_label.app, name="label")
 cli_map.add_to(app)
 cli_probe.add_to(app)
 
 _groups["data"].command("add")(job_command("data.add", KINDS["data.add"]))
+_groups["data"].command("repair")(job_command("data.repair", KINDS["data.repair"]))
 _groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))
 _groups["model"].command("patch")(job_command("model.patch", KINDS["model.patch"]))
 _groups["train"].command("reward")(job_command("train.reward", KINDS["train.reward"]))

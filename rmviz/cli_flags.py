@@ -60,14 +60,17 @@ def job_command(kind: str, config: type) -> Callable[..., None]:
             line = f"{job.state} {job.key}  (`rmviz jobs logs -f {job.key}` follows it)"
             show({"key": job.key, "state": job.state, "artifact": job.artifact}, as_json, lambda: [line])
             return
-        from rmviz.worker import execute
+        from rmviz.worker import execute, follow_up
 
-        progress = TerminalProgress()
+        space, progress = opened(workspace), TerminalProgress()
         try:
-            artifact = execute(kind, settings, opened(workspace), progress)
+            artifact = execute(kind, settings, space, progress)
+            more = follow_up(artifact, space)
+            then = execute(*more, space, progress) if more else None
         finally:
             progress.end()
-        show(artifact.manifest(), as_json, lambda: artifact_lines(artifact))
+        result = artifact.manifest() | ({"then": then.manifest()} if then else {})
+        show(result, as_json, lambda: [*artifact_lines(artifact), *(artifact_lines(then) if then else [])])
 
     parameters = [_parameter(f, get_type_hints(config)[f.name], field_docs(config)[f.name]) for f in fields(config)]
     parameters += [

@@ -1,25 +1,29 @@
 """The one table from job kind to the function that does it; nothing heavy is imported before a job starts."""
 
+import os
 from importlib import import_module
 from typing import Any
 
 from rmviz.configs.files import config_of, read_config
 from rmviz.errors import ConfigError
 from rmviz.jobs.progress import Listener
+from rmviz.jobs.queue import launch
 from rmviz.jobs.records import CONFIG, read_job
-from rmviz.jobs.run import Task, run_job
+from rmviz.jobs.run import RUNNER, Task, run_job
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
 
 TASKS: dict[str, str] = {
     "data.add": "rmviz.data.add:run",
+    "data.repair": "rmviz.ablation.repair:run",
     "model.add": "rmviz.models.register:run",
     "model.patch": "rmviz.sae.patch_job:run",
     "train.reward": "rmviz.training.reward:run",
     "sae.train": "rmviz.sae.train:run",
     "effects": "rmviz.ablation.scan:run",
     "features": "rmviz.features.index:run",
+    "label.features": "rmviz.labels.job:run",
     "compare": "rmviz.compare.job:run",
     "map": "rmviz.qdaif.job:run",
     "map_rescore": "rmviz.qdaif.rescore:run",
@@ -59,7 +63,28 @@ def work(workspace: Workspace, key: str, listener: Listener | None = None) -> Ar
     """
     job = read_job(workspace.job_folder(key), progress=False)
     kind, config = read_config((job.folder / CONFIG).read_bytes())
-    return run_job(kind, config, workspace, task_of(kind), listener, key=key, detached=True)
+    artifact = run_job(kind, config, workspace, task_of(kind), listener, key=key, detached=True)
+    if more := follow_up(artifact, workspace):
+        if os.environ.get(RUNNER):  # the queue is elsewhere: the same machine of the cluster goes on
+            execute(*more, workspace, listener)
+        else:
+            launch(*more, workspace)
+    return artifact
+
+
+def follow_up(artifact: Artifact, workspace: Workspace) -> tuple[str, dict[str, Any]] | None:
+    """What the settings of a finished job ask to be done with its result: a kind and its settings."""
+    settings = artifact.config
+    if artifact.kind == "reward_model" and settings.get("compare"):
+        dataset = workspace.resolve(settings["compare"], "dataset")
+        split = "heldout" if dataset.metrics.get("num_heldout") else "all"
+        models = f"{artifact.metrics['patched']}, {artifact.id}"
+        name = f"{artifact.name} on {dataset.name}"
+        return "compare", {"models": models, "dataset": dataset.id, "split": split, "name": name}
+    if artifact.kind == "dataset" and settings.get("retrain"):
+        model = next(one for one in map(workspace.resolve, artifact.parents) if one.kind == "reward_model")
+        return "train.reward", {**model.config, "dataset": artifact.id, "name": f"{model.name} on {artifact.name}"}
+    return None
 
 
 def task_of(kind: str) -> Task:

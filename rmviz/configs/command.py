@@ -8,12 +8,14 @@ from rmviz.configs.base import required
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "data.add": ("data", "add"),
+    "data.repair": ("data", "repair"),
     "model.add": ("model", "add"),
     "model.patch": ("model", "patch"),
     "train.reward": ("train", "reward"),
     "sae.train": ("sae", "train"),
     "effects": ("effects",),
     "features": ("features",),
+    "label.features": ("label", "features"),
     "compare": ("compare",),
     "map": ("map", "run"),
     "probe.euphemism": ("probe", "euphemism"),

@@ -1,8 +1,10 @@
-"""Settings of the jobs that bring data in."""
+"""Settings of the jobs that bring data in, or repair it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from rmviz.configs.base import at_least, require
+from rmviz.configs.base import at_least, often, parent, require
+from rmviz.configs.map import feature_list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,3 +33,47 @@ class DataConfig:
         require(bool(self.source.strip()), "source must name a file, a folder or a hub dataset, got nothing")
         require(0 <= self.heldout < 1, f"heldout must be a share from 0 to below 1, got {self.heldout}")
         at_least(self, limit=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairConfig:
+    """Make a dataset without the pairs that some features decide, or with their labels flipped."""
+
+    sae: str = parent("sae")
+    """Id or name of the SAE; its reward model says which pairs the features decide."""
+
+    dataset: str = parent("dataset")
+    """Id or name of the dataset to repair."""
+
+    features: str = often("")
+    """Features to undo, as in `3, 17`; all of them are off at once."""
+
+    how: Literal["drop", "flip"] = often("drop")
+    """drop leaves the pairs out, flip swaps chosen and rejected."""
+
+    min_share: float = often(1.0)
+    """Share of the margin that the features must carry: 1 takes the pairs whose margin is 0 or changes sign without them."""
+
+    pairs: Literal["right", "both"] = often("right")
+    """right takes pairs that the model ranks as they are labelled, through the features: labels that teach them. both also
+    takes pairs that it ranks against their label through the features: labels that speak against them already."""
+
+    name: str = ""
+    """What to call the repaired dataset."""
+
+    split: Literal["train", "heldout", "all"] = "train"
+    """Which part is repaired; the other stays as it is, so that it measures models before and after alike."""
+
+    retrain: bool = often(False)
+    """Whether to train a reward model on the result afterwards, with the settings that the SAE's model was trained with."""
+
+    shard_size: int = 256
+    """Pairs per shard: what is lost at most when the job is interrupted."""
+
+    max_tokens: int = 8192
+    """Tokens rerun at once; lower it when memory runs out."""
+
+    def __post_init__(self) -> None:
+        feature_list(self.features)
+        require(self.min_share > 0, f"min_share must be above 0, got {self.min_share}")
+        at_least(self, shard_size=1, max_tokens=1)

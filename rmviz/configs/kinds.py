@@ -1,8 +1,9 @@
 """The one list of job kinds; `rmviz.worker.TASKS` has the same keys."""
 
 from rmviz.configs.compare import CompareConfig
-from rmviz.configs.data import DataConfig
+from rmviz.configs.data import DataConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
+from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig, TokensConfig
@@ -11,12 +12,14 @@ from rmviz.configs.world import OrganismConfig, WorldDataConfig, WorldPolicyConf
 
 KINDS: dict[str, type] = {
     "data.add": DataConfig,
+    "data.repair": RepairConfig,
     "model.add": ModelConfig,
     "model.patch": PatchConfig,
     "train.reward": RewardConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,
+    "label.features": LabelConfig,
     "compare": CompareConfig,
     "map": MapConfig,
     "map_rescore": MapRescoreConfig,

@@ -50,6 +50,9 @@ class PatchConfig:
     scale: float = 0.0
     """Factor of each activation: 0 switches a feature off, 1 leaves it as it is."""
 
+    compare: str = parent("dataset", optional=True)
+    """Id or name of a dataset on whose pairs the original and the patched model are compared afterwards; none when empty."""
+
     def __post_init__(self) -> None:
         require(isfinite(self.scale), f"scale must be a finite number, got {self.scale}")
         feature_scales(self.features, self.scale)

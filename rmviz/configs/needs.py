@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 
 _WITHOUT_MODEL = ("data.add", "world.data")
-_SHARDED = ("effects", "compare", "probe.euphemism", "probe.spec", "probe.bias", "probe.tokens")
+_SHARDED = (
+    "effects",
+    "compare",
+    "data.repair",
+    "label.features",
+    "probe.euphemism",
+    "probe.spec",
+    "probe.bias",
+    "probe.tokens",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ def ranked(
         order: By |effect|, or from one end of the signed scale.
         hide_template: Leave out features that fire mostly on role tags, punctuation and white space.
         hide_ever_firing: Leave out features that fire in nearly every text.
-        query: Words that must all stand in `top_tokens`, or the number of a feature.
+        query: Words that must all stand in `top_tokens` or in `label`, where the table has it, or the number of a feature.
 
     Returns:
         The rows in order, with a fresh index.
@@ -84,9 +84,11 @@ def ranked(
 
 
 def matches(table: pd.DataFrame, query: str) -> pd.Series:
-    """Which features a search finds: each word is part of `top_tokens`, or is the feature's number (`12`, `#12`)."""
+    """Which features a search finds: each word is part of `top_tokens` or of `label`, or is the number (`12`, `#12`)."""
     found = pd.Series(True, index=table.index)
     tokens, ids = table["top_tokens"].astype(str).str.casefold(), table["feature"].astype(str)
+    if "label" in table:
+        tokens = tokens + "\n" + table["label"].astype(str).str.casefold()
     for word in query.casefold().split():
         found &= tokens.str.contains(word, regex=False) | (ids == word.removeprefix("#"))
     return found

@@ -48,12 +48,12 @@ class ScannedTexts:
             pc.call_function("list_value_length", [_whole(self._table, "tokens")])
         ).astype(np.int64)
         self.offsets: Int[np.ndarray, " text_end"] = np.concatenate([[0], np.cumsum(self.lengths)])
-        scored = np.isfinite(_numbers(_whole(self._table, "reward").cast(pa.float64())))
+        self.scored: Bool[np.ndarray, " text"] = np.isfinite(_numbers(_whole(self._table, "reward").cast(pa.float64())))
         if not len(self.token_ids) == len(self.tokens) == len(self.feature_positions):
             raise ArtifactError(
                 "token_ids, tokens and feature_positions of texts.parquet differ in length; make the effects again"
             )
-        self.feature_positions &= np.repeat(scored, self.lengths)
+        self.feature_positions &= np.repeat(self.scored, self.lengths)
 
     @classmethod
     def of(cls, effects: Artifact) -> "ScannedTexts":
@@ -122,6 +122,10 @@ class ScannedTexts:
             for row in rows
         ]
 
+    def taken(self, texts: Int[np.ndarray, " text"]) -> "ScannedTexts":
+        """Some of the texts, in the order given; each with the columns that it had."""
+        return ScannedTexts(self._table.take(pa.array(texts, pa.int64())))
+
     def ids_of(self, text: int) -> Int[np.ndarray, " position"]:
         """The token ids of one text."""
         low, high = int(self.offsets[text]), int(self.offsets[text + 1])
@@ -130,6 +134,11 @@ class ScannedTexts:
     def defined_in(self, text: int) -> Bool[np.ndarray, " position"]:
         """Where features are defined in one text."""
         return self.feature_positions[self.offsets[text] : self.offsets[text + 1]]
+
+    def written(self, texts: Sequence[int]) -> list[str]:
+        """Prompt and reply of some texts, as one text each."""
+        rows = self._table.select(["prompt", "reply"]).take(pa.array(texts, pa.int64())).to_pylist()
+        return [(row["prompt"] or "") + (row["reply"] or "") for row in rows]
 
     def facts(self, texts: Sequence[int]) -> list[dict[str, Any]]:
         """Id, pair, side, reward (five digits) and number of cut tokens of some texts."""

@@ -1,7 +1,7 @@
 """What writes the poems of a map: one small protocol, and the generators that run here."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -30,6 +30,18 @@ class Generator(Protocol):
 
     def written(self, requests: Sequence[Request], *, seed: int) -> list[str]:
         """One text per request, in order; empty where none came. Local ones give the same for the same seed."""
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """Answers questions."""
+
+    name: str
+    """What answered, for the record."""
+
+    def answers(self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = ...) -> list[str]:
+        """One text per question, in order; empty where none came. `told` gets place and text of each as it comes."""
         ...
 
 
@@ -70,34 +82,61 @@ class WorldGenerator:
         return "".join(f"{line.rstrip('.')}\n" for line in chosen)
 
 
-class TransformersGenerator:
-    """A causal language model on this machine: asked through its chat template where it has one, else by examples."""
+class LocalModel:
+    """A causal language model on this machine: asked through its chat template where it has one."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, grid: Grid, *, batch_size: int = 16,
-        **options: Any,
-    ) -> None:  # fmt: skip
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, batch_size: int = 16, **options: Any
+    ) -> None:
         """Take a loaded model; options are those of `continuations`."""
-        self.name, self.grid = f"transformers {model.name_or_path}".strip(), grid
+        self.name = f"transformers {model.name_or_path}".strip()
         self._model, self._tokenizer, self._batch_size, self._options = model, tokenizer, batch_size, options
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
 
+    @property
+    def loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model and its tokenizer."""
+        return self._model, self._tokenizer
+
+    @property
+    def chats(self) -> bool:
+        """Whether it has a chat template; one without only writes on."""
+        return bool(self._tokenizer.chat_template)
+
+    def answers(
+        self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = lambda place, answer: None
+    ) -> list[str]:
+        """What it answers, or how it writes on; `told` gets the place and the text of each answer as it comes."""
+        texts: list[str] = []
+        for start in range(0, len(questions), self._batch_size):
+            contexts = [self._context(question) for question in questions[start : start + self._batch_size]]
+            some = continuations(self._model, self._tokenizer, contexts, seed=seed * 4099 + start, **self._options)
+            for place, text in enumerate(some, start=start):
+                told(place, text)
+            texts += some
+        return texts
+
+    def _context(self, question: str) -> str:
+        if not self.chats:
+            return question
+        message = [{"role": "user", "content": question}]
+        return str(self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+
+
+class TransformersGenerator(LocalModel):
+    """Asks a model on this machine for each poem: by instruction where it chats, else by examples."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, grid: Grid, **options: Any) -> None:
+        """Take the map's axes for the words of a request; options are those of `LocalModel`."""
+        super().__init__(model, tokenizer, **options)
+        self.grid = grid
+
     def written(self, requests: Sequence[Request], *, seed: int) -> list[str]:
         """Poems that the model writes."""
-        chat = bool(self._tokenizer.chat_template)
-        texts: list[str] = []
-        for start in range(0, len(requests), self._batch_size):
-            some = requests[start : start + self._batch_size]
-            contexts = [self._context(request, chat) for request in some]
-            texts += continuations(self._model, self._tokenizer, contexts, seed=seed * 4099 + start, **self._options)
-        return texts if chat else [prompts.first_example(text) for text in texts]
-
-    def _context(self, request: Request, chat: bool) -> str:
-        if not chat:
-            return prompts.examples(self.grid, request)
-        message = [{"role": "user", "content": prompts.instruction(self.grid, request)}]
-        return str(self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        asked = prompts.instruction if self.chats else prompts.examples
+        texts = self.answers([asked(self.grid, request) for request in requests], seed=seed)
+        return texts if self.chats else [prompts.first_example(text) for text in texts]
 
 
 @torch.no_grad()

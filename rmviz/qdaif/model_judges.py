@@ -93,9 +93,13 @@ class Classifier:
 class Llm:
     """A language model: the label that it finds most likely as the answer, per token of the label."""
 
-    def __init__(self, axis: Axis, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Judge an axis by the log-probabilities of its labels."""
+    def __init__(
+        self, axis: Axis, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: str = ""
+    ) -> None:
+        """Judge an axis by the log-probabilities of its labels as the answer to a question (the axis's own when empty)."""
         self.axis, self._model, self._tokenizer = axis, model, tokenizer
+        asked = question or f"Which of these is the {axis.name} of the text above: {', '.join(axis.labels)}?"
+        self._question = f"\n\n{asked}\nAnswer:"
         self._answers = [tokenizer(f" {label}", add_special_tokens=False)["input_ids"] for label in axis.labels]
         self._longest = int(getattr(model.config, "max_position_embeddings", 2048) or 2048)
 
@@ -107,10 +111,7 @@ class Llm:
     @torch.no_grad()
     def _scores(self, text: str) -> list[float]:
         """Mean log-probability per token of each label after the question, in nats."""
-        question = (
-            f"\n\nWhich of these is the {self.axis.name} of the text above: {', '.join(self.axis.labels)}?\nAnswer:"
-        )
-        after = self._tokenizer(question, add_special_tokens=False)["input_ids"]
+        after = self._tokenizer(self._question, add_special_tokens=False)["input_ids"]
         room = max(1, self._longest - len(after) - max(map(len, self._answers)) - 1)
         before = self._tokenizer(text[:_LONGEST])["input_ids"][:room]
         rows = [[*before, *after, *answer] for answer in self._answers]

@@ -1,12 +1,13 @@
-"""Poems from a server that speaks the OpenAI chat protocol: many at once, patient with its faults, never past a ceiling."""
+"""A server that speaks the OpenAI chat protocol: asked many things at once, patient with its faults, never past a ceiling."""
 
 import logging
 import os
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 
@@ -23,11 +24,11 @@ _LONGEST_WAIT = 30.0
 _log = logging.getLogger(__name__)
 
 
-class RemoteGenerator:
-    """Asks a server for each poem. What fails for a reason that may pass is asked again, later and later."""
+class RemoteModel:
+    """Asks a server each question. What fails for a reason that may pass is asked again, later and later."""
 
     def __init__(
-        self, server: str, model: str, grid: Grid, *, temperature: float = 1.0, max_tokens: int = 256,
+        self, server: str, model: str, *, temperature: float = 1.0, max_tokens: int = 256,
         max_requests: int = 0, concurrency: int = 8, timeout: float = 120.0, patience: float = 300.0,
         first_wait: float = 1.0,
     ) -> None:  # fmt: skip
@@ -36,16 +37,15 @@ class RemoteGenerator:
         Args:
             server: Address of the API, `/v1` included.
             model: Name of the model on it.
-            grid: The map's axes, for the words of a request.
             temperature: Of its sampling.
-            max_tokens: Longest poem, in tokens.
+            max_tokens: Longest answer, in tokens.
             max_requests: Requests sent in all, retries included; 0 sets no bound.
             concurrency: Requests under way at once.
             timeout: Seconds for one answer.
             patience: Seconds without any good answer after which the server counts as gone.
             first_wait: Seconds before the first retry; each further one waits twice as long.
         """
-        self.name, self.grid = f"openai {model}", grid
+        self.name = f"openai {model}"
         self._model, self._options = model, {"temperature": temperature, "max_tokens": max_tokens}
         self._max_requests, self._patience, self._first_wait = max_requests, patience, first_wait
         self._concurrency = concurrency
@@ -58,8 +58,12 @@ class RemoteGenerator:
         """Sent so far."""
         self._last_answer = time.monotonic()
 
-    def written(self, requests: Sequence[Request], *, seed: int) -> list[str]:
-        """Poems in the order of the requests; empty where the server answered with none.
+    def answers(
+        self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = lambda place, answer: None
+    ) -> list[str]:
+        """Answers in the order of the questions; empty where the server answered with none.
+
+        `told` gets the place and the text of each answer as it comes, from several threads.
 
         Raises:
             BackendError: The server is gone for longer than `patience`, refuses the key, or the ceiling is reached; what
@@ -68,7 +72,7 @@ class RemoteGenerator:
         """
         self._last_answer = time.monotonic()
         with ThreadPoolExecutor(self._concurrency) as pool:
-            futures = [pool.submit(self._poem, request, seed * 4099 + i) for i, request in enumerate(requests)]
+            futures = [pool.submit(self._answer, text, seed * 4099 + i, i, told) for i, text in enumerate(questions)]
             try:
                 return [future.result() for future in futures]
             except BaseException:
@@ -76,10 +80,10 @@ class RemoteGenerator:
                     future.cancel()
                 raise
 
-    def _poem(self, request: Request, seed: int) -> str:
+    def _answer(self, question: str, seed: int, place: int, told: Callable[[int, str], None]) -> str:
         body = {
             "model": self._model, "seed": seed % 2**31, **self._options,
-            "messages": [{"role": "user", "content": prompts.instruction(self.grid, request)}],
+            "messages": [{"role": "user", "content": question}],
         }  # fmt: skip
         wait, rng = self._first_wait, random.Random(seed)
         while True:
@@ -87,8 +91,9 @@ class RemoteGenerator:
             try:
                 response = self._client.post("chat/completions", json=body)
                 if response.status_code == 200:
-                    text = poem_in(response)
+                    text = answer_in(response)
                     self._last_answer = time.monotonic()
+                    told(place, text)
                     return text
                 reason = f"{response.status_code} {_message(response)}"
                 if response.status_code not in _RETRIED:
@@ -116,8 +121,21 @@ class RemoteGenerator:
             self.num_requests += 1
 
 
-def poem_in(response: httpx.Response) -> str:
-    """The poem of a good answer; empty where the model said nothing.
+class RemoteGenerator(RemoteModel):
+    """Asks a server for each poem."""
+
+    def __init__(self, server: str, model: str, grid: Grid, **options: Any) -> None:
+        """Take the map's axes for the words of a request; options are those of `RemoteModel`."""
+        super().__init__(server, model, **options)
+        self.grid = grid
+
+    def written(self, requests: Sequence[Request], *, seed: int) -> list[str]:
+        """Poems in the order of the requests; empty where the server answered with none."""
+        return self.answers([prompts.instruction(self.grid, request) for request in requests], seed=seed)
+
+
+def answer_in(response: httpx.Response) -> str:
+    """The text of a good answer; empty where the model said nothing.
 
     Raises:
         ValueError: It is not the JSON of a chat completion.

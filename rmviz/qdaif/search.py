@@ -15,9 +15,10 @@ from rmviz.qdaif.judges import Judge
 from rmviz.qdaif.requests import Request, Requests
 from rmviz.qdaif.scoring import Score
 
-_REFUSAL = re.compile(
+REFUSAL = re.compile(
     r"\W*(i['’]?m sorry|i am sorry|sorry,|i can(no|['’])t|i am unable|i['’]m unable|as an ai)\b", re.IGNORECASE
 )
+"""How an answer begins in which a language model declines."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _cleaned(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     """Texts without blank ends, cut at `LONGEST_TEXT`, and what is wrong with each: empty, refusal, cut or nothing."""
     stripped = [text.strip().encode("utf-8", "replace").decode() for text in texts]
     problems = [
-        "empty" if not text else "refusal" if _REFUSAL.match(text) else "cut" if len(text) > LONGEST_TEXT else ""
+        "empty" if not text else "refusal" if REFUSAL.match(text) else "cut" if len(text) > LONGEST_TEXT else ""
         for text in stripped
     ]
     return [text[:LONGEST_TEXT] for text in stripped], problems

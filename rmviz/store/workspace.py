@@ -17,7 +17,7 @@ from rmviz.errors import ArtifactError, ConfigError, NotFoundError
 from rmviz.store.artifact import MANIFEST, Artifact, file_table, write_json
 from rmviz.store.catalogue import Catalogue
 
-KINDS = ("dataset", "reward_model", "policy", "sae", "effects", "features", "map", "comparison", "probe")
+KINDS = ("dataset", "reward_model", "policy", "sae", "effects", "features", "labels", "map", "comparison", "probe")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from rmviz.features.read import By, Order
 from rmviz.plots.captions import caption
 from rmviz.plots.features import effect_distribution, feature_map, feature_volcano
 from rmviz.store.artifact import Artifact
-from rmviz.ui import cached, detail, export, frame, pickers
+from rmviz.ui import cached, detail, export, frame, labels, pickers
 from rmviz.ui.tables import FEATURE_COLUMNS, RANKING_HELP, RANKINGS, ROW_CLICK, clicked, feature_columns, feature_rows
 from rmviz.ui.words import SIGN, counted, plain
 
@@ -49,6 +49,7 @@ def browse(features: Artifact) -> None:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             view = pickers.choice("View", VIEWS, "view", "table", label_visibility="collapsed")
             st.caption(f"{len(shown):,} of {counted(len(table), 'feature')}", help=SIGN)
+            labels.popover(features)
         if shown.empty:
             st.info("No feature matches. Take a shorter search, or show hidden features.", icon=":material/search_off:")
         elif view == "table":
@@ -72,7 +73,7 @@ def _controls(features: Artifact) -> tuple[pd.DataFrame, By]:
             key="q",
             bind="query-params",
             live=True,
-            placeholder="words it fires on, or its number",
+            placeholder="label, words it fires on, or number",
             icon=":material/search:",
             width=270,
         )

@@ -11,6 +11,7 @@ from rmviz.features.read import By, Order
 from rmviz.qdaif.read import MapTables, map_tables
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
+from rmviz.ui import names
 
 
 def feature_table(artifact: Artifact) -> pd.DataFrame:
@@ -21,8 +22,9 @@ def feature_table(artifact: Artifact) -> pd.DataFrame:
 def ranked_features(
     artifact: Artifact, by: By, order: Order, hide_template: bool, hide_ever_firing: bool, query: str
 ) -> pd.DataFrame:
-    """The rows of `feature_table` that match, in order; see `rmviz.features.read.ranked`."""
-    return _ranked(artifact, artifact.id, by, order, hide_template, hide_ever_firing, query)
+    """The rows of `feature_table` that match, in order, with the `label` of each; see `rmviz.features.read.ranked`."""
+    labels = tuple((feature, one.label) for feature, one in names.labels(names.sae_of(artifact)).items())
+    return _ranked(artifact, artifact.id, by, order, hide_template, hide_ever_firing, query, labels)
 
 
 def feature_page(artifact: Artifact, feature: int) -> dict[str, Any]:
@@ -53,8 +55,8 @@ def dataset(artifact: Artifact) -> pd.DataFrame:
 
 
 def words_of_features(artifact: Artifact | None) -> dict[int, str]:
-    """What each feature fires on, in a few words; nothing where there is no features artifact."""
-    return _words(artifact, artifact.id) if artifact else {}
+    """What each feature is called: its label, else what it fires on in a few words; nothing without a features artifact."""
+    return names.names_of_features(artifact)
 
 
 def map_of(artifact: Artifact) -> MapTables:
@@ -87,9 +89,18 @@ def _feature_table(_artifact: Artifact, artifact_id: str) -> pd.DataFrame:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _ranked(
-    _artifact: Artifact, artifact_id: str, by: By, order: Order, hide_template: bool, hide_ever_firing: bool, query: str
+    _artifact: Artifact,
+    artifact_id: str,
+    by: By,
+    order: Order,
+    hide_template: bool,
+    hide_ever_firing: bool,
+    query: str,
+    labels: tuple[tuple[int, str], ...],
 ) -> pd.DataFrame:
     table = _feature_table(_artifact, artifact_id)
+    called = dict(labels)
+    table = table.assign(label=[called.get(feature, "") for feature in table["feature"].tolist()])
     return read.ranked(
         table, by, order=order, hide_template=hide_template, hide_ever_firing=hide_ever_firing, query=query
     )
@@ -115,9 +126,3 @@ def _texts(_artifact: Artifact, artifact_id: str) -> pd.DataFrame:
 @st.cache_data(max_entries=3, show_spinner="Reading the data")
 def _dataset(_artifact: Artifact, artifact_id: str) -> pd.DataFrame:
     return dataset_frame(_artifact)
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def _words(_artifact: Artifact, artifact_id: str) -> dict[int, str]:
-    table = read.feature_table(_artifact)
-    return dict(zip(table["feature"].tolist(), table["top_tokens"].fillna("").tolist(), strict=True))

@@ -94,7 +94,8 @@ def _top_effects(compared: Compared, artifacts: Sequence[Artifact], chosen: int)
     table = cached.feature_table(features)
     top = table.iloc[np.argsort(-table["mean_effect"].abs().to_numpy())[:NUM_EFFECTS]]
     columns = ["feature", "top_tokens", "mean_effect", "mean_effect_low", "mean_effect_high", "num_texts"]
-    _effects_table(top[columns])
+    called = cached.words_of_features(features)
+    _effects_table(top[columns].assign(top_tokens=[called.get(feature, "") for feature in top["feature"].tolist()]))
     router.page_link("features", "Open its features", {"features": features.id}, ":material/arrow_forward:")
 
 

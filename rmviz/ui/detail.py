@@ -11,7 +11,7 @@ from rmviz.plots.captions import caption
 from rmviz.plots.features import activation_histogram, effect_histogram
 from rmviz.plots.tokens import escaped, examples_html
 from rmviz.store.artifact import Artifact
-from rmviz.ui import cached, export, router, style
+from rmviz.ui import cached, export, labels, names, repair, router, style
 from rmviz.ui.tables import RANKINGS, ROW_CLICK, clicked, neighbour_columns, record
 from rmviz.ui.words import counted, interval, number, percent, plain, q_value
 
@@ -24,11 +24,14 @@ def feature_detail(
     """Draw one feature; `choose` opens another one (a neighbour)."""
     row = record(table, table["feature"].tolist().index(feature))
     page = cached.feature_page(features, feature)
+    label = names.labels(names.sae_of(features)).get(feature)
     st.html(
-        f'<div class="rm"><h3 style="padding:0;margin:0">Feature {feature}</h3>{_chips(row)}'
+        f'<div class="rm"><h3 style="padding:0;margin:0">Feature {feature}{labels.heading(label)}</h3>{_chips(row)}'
         f'<p style="margin:.35rem 0 .2rem">{sentence(row)}</p>{effects_table(row, by)}{_figures(row)}</div>'
     )
+    labels.told(features, feature, label)
     with st.container(horizontal=True, vertical_alignment="center"):
+        labels.editor(features, feature, label)
         _playground_link(features, feature, page)
         export.json_button(
             "JSON",
@@ -36,6 +39,9 @@ def feature_detail(
             f"feature-{feature}",
             "feature-json",
         )
+        repairing = repair.toggle()
+    if repairing:
+        repair.panel(features, table, feature)
     st.html(
         f"<h4 style='margin:0'>Where it fires, strongest first</h4><div class='rm rm-examples'>"
         f"{examples_html(strongest_first(page['examples']), css=False)}</div>"

@@ -33,6 +33,7 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "sae": ("playground", "sae", {"reward_model": "model"}),
     "effects": ("data", "scan", {"dataset": "dataset"}),
     "features": ("features", "features", {}),
+    "labels": ("features", "labels", {}),
     "map": ("maps", "map", {}),
     "comparison": ("maps", "comparison", {"map": "map"}),
     "probe": ("probes", "probe", {}),

@@ -99,7 +99,7 @@ def launch_panel(workspace: Workspace, kind: str, config: Any, problem: str) -> 
     if reason:
         st.caption(reason)
     elif wanted:
-        _launch(workspace, kind, config, runner, again)
+        launch(workspace, kind, config, runner, again)
 
 
 def _where(workspace: Workspace) -> tuple[str, bool]:
@@ -171,7 +171,7 @@ def _refused(found: Estimate) -> None:
         st.error(plain(f"This cannot run here: {reason}."), icon=":material/block:")
 
 
-def _launch(workspace: Workspace, kind: str, config: Any, runner: str, again: bool) -> None:
+def launch(workspace: Workspace, kind: str, config: Any, runner: str = "", again: bool = False) -> None:
     """Queue the job and open it, unless it clearly cannot fit."""
     found = estimate.estimated(kind, config, workspace)
     if found.refusals:

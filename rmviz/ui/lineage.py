@@ -13,6 +13,7 @@ KINDS = {
     "sae": "SAE",
     "effects": "effects",
     "features": "features",
+    "labels": "labels",
     "map": "map",
     "comparison": "comparison",
     "probe": "probe",

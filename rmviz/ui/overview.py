@@ -19,6 +19,7 @@ PAGE_OF = {
     "dataset": "data",
     "features": "features",
     "effects": "features",
+    "labels": "features",
     "sae": "playground",
     "reward_model": "playground",
     "map": "maps",
@@ -69,6 +70,13 @@ COLUMNS: Mapping[str, Sequence[_Figure]] = {
         ("rows", _metric("num_rows")),
     ],
     "features": [("features", _metric("num_features")), ("seed", _setting("seed"))],
+    "labels": [
+        ("features", _metric("num_features")),
+        ("balanced accuracy", _metric("balanced_accuracy", percent)),
+        ("shuffled", _metric("shuffled_balanced_accuracy", percent)),
+        ("sign", _metric("sign_agreement", percent)),
+        ("seed", _setting("seed")),
+    ],
     "map": [
         ("method", _setting("method")),
         ("attempts", _metric("num_attempts")),

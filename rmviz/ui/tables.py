@@ -24,7 +24,19 @@ RANKING_HELP = (
     "**Where it fires**: over the texts in which it fires, however few."
 )
 
-FEATURE_COLUMNS = ("feature", "top_tokens", "effect", "low", "high", "q", "n", "density", "max_activation", "mark")
+FEATURE_COLUMNS = (
+    "feature",
+    "label",
+    "top_tokens",
+    "effect",
+    "low",
+    "high",
+    "q",
+    "n",
+    "density",
+    "max_activation",
+    "mark",
+)
 
 
 def feature_rows(table: pd.DataFrame, by: By) -> pd.DataFrame:
@@ -38,6 +50,7 @@ def feature_rows(table: pd.DataFrame, by: By) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "feature": table["feature"],
+            **({"label": table["label"]} if "label" in table and table["label"].any() else {}),
             "top_tokens": table["top_tokens"],
             "effect": table[effect],
             "low": table[f"{effect}_low"],
@@ -59,6 +72,7 @@ def feature_columns(by: By) -> dict[str, Any]:
         "feature": column.NumberColumn(
             "id", width=52, format="%d", help="Number of the feature in its SAE.", pinned=True
         ),
+        "label": column.TextColumn("label", width=150, help="What it is called, by hand or by a label job."),
         "top_tokens": column.TextColumn(
             "fires on", width=150, help="The tokens on which it fires most; · marks a space."
         ),

@@ -110,6 +110,8 @@ def test_every_kind_has_its_needs():
     assert not needs_of("data.add").model and {kind for kind in KINDS if needs_of(kind).sharded} == {
         "effects",
         "compare",
+        "data.repair",
+        "label.features",
         "probe.euphemism",
         "probe.spec",
         "probe.bias",

@@ -1,0 +1,151 @@
+"""Labels of features whose meaning and effect are known; and a language model that fails in every way."""
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from qdaif.fakes import Counting
+
+from rmviz.configs.labels import LabelConfig
+from rmviz.errors import BackendError, ConfigError
+from rmviz.features.texts import ScannedTexts
+from rmviz.labels import job
+from rmviz.labels.live import label_score
+from rmviz.labels.read import labels_of
+from rmviz.labels.texts import MAKING, half_of_texts
+from rmviz.labels.words import label_words
+from rmviz.store.tables import load_table
+from rmviz.store.workspace import Workspace
+from rmviz.world.lexicon import TOPICS
+from rmviz.world.truth import TRUTH
+
+BASE = LabelConfig(effects="effects", num_features=12, shard_size=5)
+
+
+@pytest.fixture(scope="module")
+def made(space, tmp_path_factory):
+    return job.run(BASE, space, Counting(tmp_path_factory.mktemp("words")))
+
+
+def topic_of(feature):
+    return list(TOPICS)[feature]
+
+
+def test_the_default_label_of_a_topic_feature_is_topic_words_and_predicts(space, made):
+    table = load_table(made.path("labels.parquet"))
+    assert len(table) == 12 and set(table["source"]) == {"words"} and (table["problem"] == "").all()
+    for row in table.itertuples():
+        topic = topic_of(row.feature)
+        own = {word for text in TOPICS[topic].words for word in text.casefold().split()}
+        assert label_words(row.label) <= own, (topic, row.label)
+        assert row.direction == ("raises" if TRUTH.topics[topic] > 0 else "lowers")
+        assert row.sign_agreement == 1 and row.num_signs == row.num_firing == row.num_silent
+    assert table["balanced_accuracy"].mean() > 0.8 and made.metrics["sign_agreement"] == 1
+    assert abs(made.metrics["shuffled_balanced_accuracy"] - 0.5) < 0.1
+
+
+def test_no_text_or_pair_is_on_both_sides(space, made):
+    effects = space.resolve("effects")
+    texts = ScannedTexts.of(effects)
+    making = set(np.array(texts.text_ids.to_pylist())[half_of_texts(texts, BASE.seed) == MAKING])
+    held = load_table(made.path("texts.parquet"))
+    assert not making & set(held["text_id"])
+    pairs = {text_id.split("/")[0] for text_id in making} & {text_id.split("/")[0] for text_id in held["text_id"]}
+    assert not pairs
+    rows = load_table(effects.path("rows/00000.parquet"))
+    known = held.merge(rows, on=["feature", "text_id"], how="inner")
+    assert known["fires"].all() and np.allclose(known["effect_x"], known["effect_y"])
+
+
+def test_the_page_scores_a_label_as_the_job_does(space, made):
+    row = load_table(made.path("labels.parquet")).iloc[0]
+    found = label_score(space.resolve("effects"), int(row["feature"]), row["label"], row["direction"])
+    assert (found.balanced_accuracy.value, found.num_firing) == (row["balanced_accuracy"], row["num_firing"])
+    wrong = label_score(space.resolve("effects"), int(row["feature"]), "zebra", "")
+    assert wrong.balanced_accuracy.value == 0.5 and wrong.sign_agreement.n == 0
+
+
+def test_an_interrupted_job_goes_on_and_ends_the_same(space, made, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        job.run(BASE, space, Counting(tmp_path, 3))
+    assert any(tmp_path.glob("shard-*"))
+    again = job.run(BASE, space, Counting(tmp_path))
+    assert again.files == made.files and Workspace(space.root).catalogue.rebuild() == len(space.list())
+
+
+def test_a_feature_that_fires_nowhere_is_a_sentence(space, tmp_path):
+    with pytest.raises(ConfigError, match="feature 4711 fires in none"):
+        job.run(replace(BASE, features="4711"), space, Counting(tmp_path))
+
+
+@contextmanager
+def server(*turns):
+    script = Path(__file__).with_name("label_server.py")
+    process = subprocess.Popen([sys.executable, script, *turns], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+GAMBLING = list(TOPICS).index("gambling")
+ASKED = replace(BASE, proposer="openai", policy="labeller", features=f"{GAMBLING}", num_texts=4, server="http://x")
+
+
+@pytest.mark.parametrize(
+    ("turns", "label", "direction", "problem"),
+    [
+        (("good",), "about gambling", "lowers", ""),
+        (("html",), '<img src=x onerror="alert(1)"> gambling', "raises", ""),
+        (("chatty", "good"), "about gambling", "lowers", ""),
+        (("refusal",), None, "lowers", "a refusal"),
+        (("empty",), None, "lowers", "an empty answer"),
+        (("long",), None, "lowers", "a label of"),
+    ],
+)
+def test_a_language_model_proposes_or_its_fault_is_said(space, tmp_path, turns, label, direction, problem):
+    with server(*turns) as address:
+        made = job.run(replace(ASKED, server=address), space, Counting(tmp_path))
+        asked = httpx.get(address).json()
+    row = load_table(made.path("labels.parquet")).iloc[0]
+    assert (row["direction"], problem in row["problem"]) == (direction, True) and (label or row["label"]) == row[
+        "label"
+    ]
+    assert row["source"] == ("openai labeller" if label else "words") and row["num_firing"] > 0
+    assert "FIRES" in asked[0] and "SILENT" in asked[0] and "«" in asked[0] and "through it" in asked[0]
+    assert len(asked) == (1 if turns in (("good",), ("html",)) else 2)
+
+
+def test_a_language_model_judges_and_is_never_asked_twice(space, tmp_path):
+    config = replace(ASKED, judge="openai", max_requests=4)
+    with server("good") as address:
+        with pytest.raises(BackendError, match="max_requests"):
+            job.run(replace(config, server=address), space, Counting(tmp_path))
+        paid = httpx.get(address).json()
+        answers = [json.loads(line) for line in (tmp_path / "answers-00000.jsonl").read_text().splitlines()]
+        assert len(paid) == len(answers) == 4
+        made = job.run(replace(config, server=address, max_requests=0), space, Counting(tmp_path))
+        asked = httpx.get(address).json()
+    row = load_table(made.path("labels.parquet")).iloc[0]
+    held = load_table(made.path("texts.parquet"))
+    texts = ScannedTexts.of(space.resolve("effects"))
+    places = [texts.text_ids.to_pylist().index(text_id) for text_id in held["text_id"]]
+    assert held["said"].tolist() == ["gambling" in text for text in texts.written(places)]
+    assert len(asked) == len(set(asked)) == 1 + len(held) and row["num_unanswered"] == 0
+
+
+def test_given_labels_are_scored_and_the_newest_names_the_feature(space, made, tmp_path):
+    given = replace(BASE, labels=f"{GAMBLING}: casinos and gambling, raises", num_features=1)
+    scored = job.run(given, space, Counting(tmp_path))
+    row = load_table(scored.path("labels.parquet")).iloc[0]
+    assert (row["label"], row["source"], row["sign_agreement"]) == ("casinos and gambling", "given", 0.0)
+    known = labels_of(space, space.resolve("organism-sae").id, space.list())
+    assert known[GAMBLING].label == "casinos and gambling" and len(known) >= 12
