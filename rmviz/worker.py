@@ -24,6 +24,7 @@ TASKS: dict[str, str] = {
     "map": "rmviz.qdaif.job:run",
     "map_rescore": "rmviz.qdaif.rescore:run",
     "probe.euphemism": "rmviz.probes.euphemism:run",
+    "probe.margins": "rmviz.probes.margins:run",
     "probe.spec": "rmviz.probes.spec:run",
     "world.data": "rmviz.world.data:run",
     "world.policy": "rmviz.world.policy:run",

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "compare": ("compare",),
     "map": ("map", "run"),
     "probe.euphemism": ("probe", "euphemism"),
+    "probe.margins": ("margins",),
     "probe.spec": ("probe", "spec"),
 }
 """The command of each kind that has one of its own, after `rmviz`. The other kinds are launched from a file."""

@@ -4,6 +4,7 @@ from rmviz.configs.compare import CompareConfig
 from rmviz.configs.data import DataConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
+from rmviz.configs.margins import MarginsConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import EuphemismConfig, SpecConfig
 from rmviz.configs.sae import SAEConfig
@@ -21,6 +22,7 @@ KINDS: dict[str, type] = {
     "map": MapConfig,
     "map_rescore": MapRescoreConfig,
     "probe.euphemism": EuphemismConfig,
+    "probe.margins": MarginsConfig,
     "probe.spec": SpecConfig,
     "world.data": WorldDataConfig,
     "world.policy": WorldPolicyConfig,

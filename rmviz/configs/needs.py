@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 _WITHOUT_MODEL = ("data.add", "world.data")
-_SHARDED = ("effects", "compare", "probe.euphemism", "probe.spec")
+_SHARDED = ("effects", "compare", "probe.euphemism", "probe.margins", "probe.spec")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,5 +111,6 @@ def test_every_kind_has_its_needs():
         "effects",
         "compare",
         "probe.euphemism",
+        "probe.margins",
         "probe.spec",
     }
