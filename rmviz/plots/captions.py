@@ -26,10 +26,24 @@ _CAPTIONS = {
     "compare_steps": "The steps of one training on the same pairs; whiskers: 95 % intervals.",
     "compare_effects": "Each dot is a feature that both SAEs have; off the diagonal, its effect moved. Effects are in "
     "standard deviations of each model's rewards.",
+    "waterfall": "Each bar is a part of the margin: that part of the chosen reply's reward − that of the rejected reply's. "
+    "Positive parts (orange) speak for the chosen reply; all parts sum to the margin.",
+    "explained": "Share of the margins, each with the model's own sign, that is gone when the k features that decide most "
+    "are off at once. They were chosen on one half of the pairs and are measured on the other; it can pass 100 %, because "
+    "features speak for and against. Band: 95 % bootstrap interval over pairs.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }
 
-_WITH_SIGN = {"effects", "volcano", "map", "effect_distribution", "effect_histogram", "examples", "compare_effects"}
+_WITH_SIGN = {
+    "effects",
+    "volcano",
+    "map",
+    "effect_distribution",
+    "effect_histogram",
+    "examples",
+    "compare_effects",
+    "waterfall",
+}
 
 _LINE = 72  # characters that fit half of a page
 

@@ -27,6 +27,8 @@ from rmviz.types import Pair, Report
 
 WHAT = "margins"
 """What the artifact says it is, under `what`."""
+TOLD = (1, 10, 100)
+"""Sizes of sets of features whose share stands among the artifact's figures."""
 
 
 def run(config: MarginsConfig, workspace: Workspace, report: Report) -> Artifact:
@@ -195,4 +197,8 @@ def _finish(folder: Path, scan: MarginScan) -> dict[str, Any]:
         "num_cut": int((pairs["num_cut"] > 0).sum()), "num_ties": int((margins.margin == 0).sum()),
         "num_wrong": len(wrong), "num_by_one_feature": int(righted.sum()),
     }  # fmt: skip
-    return figures | {f"share_{row.k}": float(row.share) for row in shares.itertuples() if row.k in (1, 10, 100)}
+    return figures | {
+        f"share_{k}": float(share)
+        for k, share in zip(shares["k"].tolist(), shares["share"].tolist(), strict=True)
+        if k in TOLD
+    }

@@ -1,4 +1,4 @@
-"""One preference pair: both texts side by side, what differs marked, their rewards, the way to the Playground."""
+"""One preference pair: both texts side by side, what differs marked, their rewards, the ways to try them and to take them apart."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,7 @@ import streamlit as st
 
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
-from rmviz.ui import diff, router
-from rmviz.ui.drafts import MAX_LINK
+from rmviz.ui import diff, links
 from rmviz.ui.words import number, plain, shortened
 
 KNOWN = (
@@ -26,7 +25,7 @@ KNOWN = (
 """Columns that rmviz gives a meaning; the others are the data's own."""
 
 
-def pair_detail(row: Mapping[str, Any], model: Artifact | None) -> None:
+def pair_detail(dataset: Artifact, row: Mapping[str, Any], model: Artifact | None) -> None:
     """Draw one row of a dataset: a pair, or a text alone."""
     is_pair = isinstance(row["rejected"], str)
     st.html(f"<h4 style='margin:.4rem 0 0'>{escaped(str(row['pair_id']))}</h4>")
@@ -34,7 +33,10 @@ def pair_detail(row: Mapping[str, Any], model: Artifact | None) -> None:
         where = f"{row['file']}, line {row['line']}" if row.get("file") else f"row {row['line']}"
         margin = f" · margin {number(row['margin'], signed=True)}" if is_pair else ""
         st.caption(plain(f"{row['split']} · {where}{margin}"), width="content")
-        _playground_link(row, model)
+        texts = row["prompt"] or "", row["chosen"], row["rejected"] if is_pair else ""
+        links.playground(*texts, model.id if model else "")
+        if is_pair:
+            links.take_apart(dataset.id, str(row["pair_id"]), model.id if model else "")
     sides = [("chosen", row["rejected"]), ("rejected", row["chosen"])] if is_pair else [("chosen", row["chosen"])]
     for column, (side, other) in zip(st.columns(len(sides)), sides, strict=True):
         reward = number(row[f"{side}_reward"], signed=True)
@@ -49,14 +51,3 @@ def pair_detail(row: Mapping[str, Any], model: Artifact | None) -> None:
             for name, value in extras.items()
         ]
         st.html(f'<div class="rm"><table class="rm-table">{"".join(lines)}</table></div>')
-
-
-def _playground_link(row: Mapping[str, Any], model: Artifact | None) -> None:
-    second = row["rejected"] if isinstance(row["rejected"], str) else ""
-    texts = {"prompt": row["prompt"] or "", "a": row["chosen"], "b": second}
-    if sum(map(len, texts.values())) > MAX_LINK:
-        st.caption("Too long for a link to the Playground; copy the texts there.", width="content")
-        return
-    params = {name: text for name, text in texts.items() if text}
-    params |= ({"mode": "pair"} if second else {}) | ({"model": model.id} if model else {})
-    router.page_link("playground", "Open in the Playground", params, ":material/tune:")

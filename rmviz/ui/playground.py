@@ -4,7 +4,7 @@ import streamlit as st
 
 from rmviz.backend.wire import FeaturesAnswer, ReadText
 from rmviz.store.artifact import Artifact
-from rmviz.ui import bench, drafts, frame, live, pickers, readings
+from rmviz.ui import bench, drafts, frame, links, live, pickers, readings
 from rmviz.ui.words import counted, plain
 
 
@@ -29,6 +29,8 @@ def play(model: Artifact, sae: Artifact | None, effects: list[Artifact], feature
         return
     found = [answer for answer in answers if isinstance(answer, FeaturesAnswer)]
     names = [name for name, _, _ in draft.texts]
+    if len(found) == 2:
+        links.take_draft_apart(draft, model.id, sae.id)
     bench.bench(model, sae, features, draft, names, found)
     if not drafts.keep_link(draft):
         st.caption("The texts are too long for a link; the address holds the models and the features only.")

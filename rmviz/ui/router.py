@@ -26,6 +26,8 @@ _PAGES = {
         ("compare", "Compare", "compare_arrows"),
         ("maps", "Maps", "grid_view"),
         ("data", "Data", "table_rows"),
+        ("margins", "Margins", "balance"),
+        ("pair", "Pair", "call_split"),
     ],
     "Try": [("playground", "Playground", "tune")],
     "Make": [("train", "Train", "model_training"), ("jobs", "Jobs", "checklist")],

@@ -3,20 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from ablation.families import tiny_model, tiny_sae
 from qdaif.fakes import Counting
 
 from rmviz.ablation.engine import EffectEngine
+from rmviz.ablation.opened import opened_engine
 from rmviz.configs.margins import MarginsConfig
 from rmviz.data.keep import keep_dataset
 from rmviz.data.load import dataset_pairs
 from rmviz.errors import DataError
 from rmviz.models.load import from_artifact
-from rmviz.models.register import keep_reward_model
 from rmviz.probes import margins
-from rmviz.sae.files import load_sae_artifact, save_sae
+from rmviz.sae.files import load_sae_artifact
 from rmviz.store.tables import load_table
-from rmviz.store.workspace import Workspace
 from rmviz.types import Pair
 
 CONFIG = MarginsConfig(sae="sae", dataset="data", split="all", num_pairs=36, shard_size=10, num_resamples=50)
@@ -90,7 +88,11 @@ def test_an_interrupted_probe_ends_the_same_to_the_byte(space, tmp_path, probed,
     ("name", "pairs", "figures"),
     [
         ("one", [("say", "the womb", "a river")], {"num_pairs": 1, "num_ties": 0, "num_cut": 0}),
-        ("ties", [(f"say {i}", "the womb", "the womb") for i in range(3)], {"num_pairs": 3, "num_ties": 3, "num_wrong": 0}),
+        (
+            "ties",
+            [(f"say {i}", "the womb", "the womb") for i in range(3)],
+            {"num_pairs": 3, "num_ties": 3, "num_wrong": 0},
+        ),
         ("long", [("say", "river " * 300 + end, "the near womb") for end in ("a", "b")], {"num_cut": 2}),
     ],
 )
@@ -103,15 +105,13 @@ def test_odd_data_leave_a_probe_all_the_same(space, tmp_path, name, pairs, figur
     assert set(tables(artifact)["explained"]) >= {"k", "share", "share_low", "share_high", "num_pairs"}
 
 
-def test_rewards_that_are_no_numbers_are_a_sentence(tmp_path):
-    space, rm = Workspace(tmp_path / "space"), tiny_model("gpt_neox")
-    with torch.no_grad():
-        rm.head.weight.fill_(float("nan"))
-    model = keep_reward_model(space, rm, name="rm", format="plain")
-    sae = tiny_sae(rm)
-    sae.model_fingerprint = rm.fingerprint
-    with space.create("sae", name="sae", parents=(model.id,)) as draft:
-        save_sae(draft.folder / "sae", sae)
-    keep_dataset(space, [Pair(pair_id="p", prompt="w1", chosen="w2", rejected="w3")], name="data", heldout=0.0, seed=0)
+def test_rewards_that_are_no_numbers_are_a_sentence(space, tmp_path, monkeypatch):
+    def broken(*places, **options):
+        engine = opened_engine(*places, **options)
+        with torch.no_grad():
+            engine.rm.head.weight.fill_(float("nan"))
+        return engine
+
+    monkeypatch.setattr(margins, "opened_engine", broken)
     with pytest.raises(DataError, match="no pair could be scored"):
-        margins.run(MarginsConfig(sae="sae", dataset="data", split="all"), space, Counting(tmp_path / "job"))
+        margins.run(CONFIG, space, Counting(tmp_path))
