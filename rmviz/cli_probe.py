@@ -1,4 +1,4 @@
-"""`rmviz pair` and `rmviz probe …`: a pair taken apart, and probes written out."""
+"""`rmviz pair`, `rmviz margins` and `rmviz probe …`: a pair taken apart, all margins, and probes written out."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +18,10 @@ app.command("tokens")(job_command("probe.tokens", KINDS["probe.tokens"]))
 
 
 def add_to(root: typer.Typer) -> None:
-    """Put the group and the command below the root of the command line."""
+    """Put the group and the commands below the root of the command line."""
     root.add_typer(app, name="probe")
     root.command("pair")(pair_command)
-    root.command("margins")(margins_command)
+    root.command("margins")(job_command("probe.margins", KINDS["probe.margins"]))
 
 
 @app.command("export")
@@ -72,22 +72,6 @@ def pair_command(
     show(result, as_json, lambda: _pair_lines(result))
 
 
-def margins_command(
-    sae: SAEArgument,
-    dataset: DatasetArgument,
-    split: Annotated[str, typer.Option(help="heldout, train or all.")] = "heldout",
-    num_pairs: Annotated[int, typer.Option(help="Pairs to take; 0 takes all.")] = 500,
-    seed: Annotated[int, typer.Option(help="Seed of the sample, the halves and the bootstrap.")] = 0,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """How much of the margins k features explain, and which feature makes the wrong pairs wrong."""
-    from rmviz.probes.pairs import margin_parts
-
-    result = margin_parts(opened(workspace), sae, dataset, split=split, num_pairs=num_pairs, seed=seed)
-    show(result, as_json, lambda: _margin_lines(result))
-
-
 def _pair_lines(result: dict[str, Any]) -> list[str]:
     shares = {one["part"]: one for one in result.get("shapley", {}).get("parts", [])}
     lines = [f"pair {result['pair_id']}  margin {result['margin']:+.4f}  (positive parts speak for the chosen reply)"]
@@ -99,19 +83,3 @@ def _pair_lines(result: dict[str, Any]) -> list[str]:
         *lines,
         f"  {'sum':<16} {result['total']:+.4f}   interaction is {result['interaction_share']:.0%} of all parts' size",
     ]
-
-
-def _margin_lines(result: dict[str, Any]) -> list[str]:
-    lines = [f"{result['num_pairs']} pairs, {result['num_wrong']} wrong, {result['num_ties']} ties"]
-    lines += [
-        f"  {one['k']} features explain {one['share']:.0%} of the margin ({one['share_low']:.0%} to {one['share_high']:.0%})"
-        for one in result["explained"]
-    ]
-    for one in result["groups"]:
-        name = f"feature {one['feature']}" if one["feature"] >= 0 else "no single one"
-        lines.append(
-            f"  {name} rights {one['num_pairs']} wrong pairs (off: {one['num_righted']} righted, {one['num_broken']} broken)"
-            if one["feature"] >= 0
-            else f"  no single feature rights {one['num_pairs']} wrong pairs"
-        )
-    return lines

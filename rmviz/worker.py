@@ -28,6 +28,7 @@ TASKS: dict[str, str] = {
     "map": "rmviz.qdaif.job:run",
     "map_rescore": "rmviz.qdaif.rescore:run",
     "probe.euphemism": "rmviz.probes.euphemism:run",
+    "probe.margins": "rmviz.probes.margins:run",
     "probe.spec": "rmviz.probes.spec:run",
     "probe.bias": "rmviz.probes.bias:run",
     "probe.tokens": "rmviz.probes.tokens:run",

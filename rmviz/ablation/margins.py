@@ -1,6 +1,6 @@
 """Margins of many pairs: how much of them a few features explain, and which feature makes the wrong pairs wrong. Pure arrays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,47 +28,67 @@ class Margins:
     """(pair, feature)."""
 
 
-def explained(
-    margins: Margins,
-    margins_without: Callable[[Int[np.ndarray, " pair"], list[list[int]]], Float[np.ndarray, "pair set"]],
-    *,
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """How much of the margins the k most decisive features explain together.
+@dataclass(frozen=True)
+class Decisive:
+    """The features that decide most, chosen on a random half of the pairs, and the other half, to measure them on."""
+
+    measured: Int[np.ndarray, " pair"]
+    sets: list[list[int]]
+    """The k most decisive features, for growing k; the last set has all that carry anything."""
+
+
+def decisive(margins: Margins, seed: int = 0) -> Decisive:
+    """Choose the most decisive features.
 
     A pair's margin is taken with the model's own sign, so that it is what the model decides by, and features are ranked by
-    how much of it they carry on a random half of the pairs; the other half, on which nothing was chosen, is measured with all
-    k features off at once. The share is Σ sign · (margin − margin without) / Σ |margin| over those pairs; it can pass 1.
-
-    Args:
-        margins: All pairs; ties (margin 0) decide nothing and do not count.
-        margins_without: Margins of some pairs (by index) with each of some sets of features off.
-        num_resamples: Bootstrap resamples of pairs.
-        seed: Seed of the halves and of the bootstrap.
-
-    Returns:
-        k, share, share_low, share_high, num_pairs (measured) and features (comma-separated), one row per k; empty for fewer than
-        two pairs that are no ties.
+    how much of it they carry. Ties (margin 0) decide nothing and do not count; with fewer than two other pairs there is no set.
     """
     decided = np.flatnonzero(margins.margin != 0)
     if len(decided) < 2:
-        return pd.DataFrame(columns=["k", "share", "share_low", "share_high", "num_pairs", "features"])
+        return Decisive(np.zeros(0, np.int64), [])
     decided = np.random.default_rng(seed).permutation(decided)
     ranked_on, measured = np.sort(decided[: len(decided) // 2]), np.sort(decided[len(decided) // 2 :])
     carried = np.asarray(np.sign(margins.margin[ranked_on]) @ margins.effects[ranked_on]).ravel()
     order = np.argsort(-carried, kind="stable")
     order = order[carried[order] > 0]
     sizes = [k for k in NUM_FEATURES if k < len(order)] + ([len(order)] if len(order) else [])
-    sets = [order[:k].tolist() for k in sizes]
-    margin = margins.margin[measured]
-    lost = np.sign(margin)[:, None] * (margin[:, None] - margins_without(measured, sets))
-    weights = bootstrap_weights(len(measured), num_resamples, seed)
+    return Decisive(measured, [order[:k].tolist() for k in sizes])
+
+
+def explained(
+    margins: Margins,
+    chosen: Decisive,
+    without: Float[np.ndarray, "pair set"],
+    *,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How much of the margins the k most decisive features explain together.
+
+    The share is Σ sign · (margin − margin without) / Σ |margin| over the measured pairs, on which nothing was chosen; it can
+    pass 1, because features may speak for and against.
+
+    Args:
+        margins: All pairs.
+        chosen: What `decisive` gave for them.
+        without: Margin of each measured pair with all features of a set off at once.
+        num_resamples: Bootstrap resamples of pairs.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        k, share, share_low, share_high, num_pairs (measured) and features (comma-separated), one row per set.
+    """
+    if not chosen.sets:
+        return pd.DataFrame(columns=["k", "share", "share_low", "share_high", "num_pairs", "features"])
+    margin = margins.margin[chosen.measured]
+    lost = np.sign(margin)[:, None] * (margin[:, None] - without)
+    weights = bootstrap_weights(len(margin), num_resamples, seed)
     found = ratio_estimate(csr_array(lost), np.abs(margin).astype(np.float32), weights)
     return pd.DataFrame(
         {
-            "k": sizes, "share": found.mean, "share_low": found.low, "share_high": found.high,
-            "num_pairs": len(measured), "features": [",".join(map(str, features)) for features in sets],
+            "k": [len(features) for features in chosen.sets], "share": found.mean, "share_low": found.low,
+            "share_high": found.high, "num_pairs": len(margin),
+            "features": [",".join(map(str, features)) for features in chosen.sets],
         }
     )  # fmt: skip
 

@@ -114,6 +114,18 @@ def waterfalls(engine: EffectEngine, pairs: Sequence[Pair]) -> list[Waterfall]:
     return found
 
 
+def taken_apart(engine: EffectEngine, pair: Pair) -> Waterfall:
+    """One pair taken apart.
+
+    Raises:
+        DataError: The pair has no finite rewards.
+    """
+    found = waterfalls(engine, [pair])
+    if not found:
+        raise DataError(f"pair {pair.pair_id[:80]!r} has a reward that is no finite number; choose another pair")
+    return found[0]
+
+
 @dataclass(frozen=True)
 class ShapleyWaterfall:
     """A margin shared out without a rest: base + Σ values = margin, to float precision.
@@ -126,32 +138,47 @@ class ShapleyWaterfall:
     """Of the features, then of the others, then of the error; its `empty` is the base, its `full` the margin."""
 
 
-def shapley(
-    engine: EffectEngine, pair: Pair, *, num_features: int = 10, num_permutations: int = 64, seed: int = 0
-) -> ShapleyWaterfall:
-    """A pair's margin as Shapley values of the features with the largest effects; each interaction is shared by those in it.
+class PairGame:
+    """The margin of one pair by which players are in place; `ShapleyWaterfall` says who they are.
 
-    Args:
-        engine: Model and SAE.
-        pair: The pair.
-        num_features: How many features are players of their own.
-        num_permutations: Permutations sampled; each asks for some `num_features` + 2 ablations of both texts.
-        seed: Seed of the permutations.
-
-    Raises:
-        ConfigError: Fewer than 4 permutations are asked for.
-        DataError: The pair has no finite rewards.
+    A set is computed once, so an estimate from more permutations of the same seed costs only what they add.
     """
-    parts = waterfalls(engine, [pair])
-    if not parts:
-        raise DataError(f"pair {pair.pair_id!r} has a reward that is no finite number; choose another pair")
-    top, others = parts[0].features[:num_features], parts[0].features[num_features:]
-    groups = [*([int(feature)] for feature in top), others.tolist()]
-    sides = [_SideGame(engine, text, groups) for text in engine.rm.encode(pair.texts)]
-    estimate = sampled_shapley(
-        lambda sets: sides[0](sets) - sides[1](sets), len(top) + 2, num_permutations=num_permutations, seed=seed
-    )
-    return ShapleyWaterfall(top, estimate)
+
+    def __init__(self, engine: EffectEngine, pair: Pair, *, num_features: int = 10) -> None:
+        """Read a pair; its `num_features` features with the largest effects are players of their own.
+
+        Raises:
+            DataError: The pair has no finite rewards.
+        """
+        ranked = taken_apart(engine, pair).features
+        self.features, others = ranked[:num_features], ranked[num_features:]
+        groups = [*([int(feature)] for feature in self.features), others.tolist()]
+        self._sides = [_SideGame(engine, text, groups) for text in engine.rm.encode(pair.texts)]
+        self._known: dict[bytes, float] = {}
+
+    def __call__(self, sets: Bool[np.ndarray, "set player"]) -> Float[np.ndarray, " set"]:
+        """The margin with each set of players in place."""
+        names = [row.tobytes() for row in sets]
+        new = np.array([name not in self._known for name in names], bool)
+        if new.any():
+            values = (self._sides[0](sets[new]) - self._sides[1](sets[new])).tolist()
+            self._known |= dict(zip((name for name in names if name not in self._known), values, strict=True))
+        return np.array([self._known[name] for name in names])
+
+    def shapley(self, *, num_permutations: int = 64, seed: int = 0) -> ShapleyWaterfall:
+        """The margin as Shapley values of the players; each interaction is shared by those in it.
+
+        Args:
+            num_permutations: Permutations sampled; each asks for some `num_features` + 2 ablations of both texts.
+            seed: Seed of the permutations.
+
+        Raises:
+            ConfigError: Fewer than 4 permutations are asked for.
+        """
+        num_players = len(self.features) + 2
+        return ShapleyWaterfall(
+            self.features, sampled_shapley(self, num_players, num_permutations=num_permutations, seed=seed)
+        )
 
 
 class _SideGame:

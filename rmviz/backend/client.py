@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-from pydantic import ValidationError
 
-from rmviz import errors
 from rmviz.backend import process, wire
+from rmviz.backend.letters import AnyPair, AnyText, checked, headers, pair_in, read, text_in, words_of
 from rmviz.backend.process import Address
-from rmviz.errors import BackendError, ConfigError, DataError
-from rmviz.types import Text
+from rmviz.backend.wire_pair import PairAnswer, PairRequest, ShapleyAnswer, ShapleyRequest
+from rmviz.errors import BackendError
 
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 """Seconds; a first request may wait for a model of many gigabytes to load."""
@@ -24,16 +23,8 @@ HEALTH_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 _log = logging.getLogger(__name__)
 _A = TypeVar("_A", bound=wire.Answer)
-_R = TypeVar("_R", bound=wire.Request)
-_KINDS: dict[str, type[errors.RmvizError]] = {
-    kind.__name__: kind
-    for kind in (*vars(errors).values(), wire.ReplacedError)
-    if isinstance(kind, type) and issubclass(kind, errors.RmvizError)
-}
 _connected: dict[str, "Backend"] = {}
 _connecting = threading.Lock()
-
-AnyText = Text | wire.TextIn | str
 
 
 def backend(workspace_root: Path | str, *, start: bool = True, wait: float = 120.0) -> "Backend":
@@ -83,12 +74,12 @@ class Backend:
 
     def score(self, model: str, texts: Sequence[AnyText], *, view: str = "") -> wire.ScoreAnswer:
         """Rewards of texts, in their order."""
-        request = _checked(wire.ScoreRequest, model=model, texts=[_text(text) for text in texts], view=view)
+        request = checked(wire.ScoreRequest, model=model, texts=[text_in(text) for text in texts], view=view)
         return self._ask("/score", request, wire.ScoreAnswer)
 
     def prefixes(self, model: str, text: AnyText, *, view: str = "") -> wire.PrefixAnswer:
         """The reward after each token of a text."""
-        request = _checked(wire.PrefixRequest, model=model, text=_text(text), view=view)
+        request = checked(wire.PrefixRequest, model=model, text=text_in(text), view=view)
         return self._ask("/prefixes", request, wire.PrefixAnswer)
 
     def features(
@@ -102,8 +93,8 @@ class Backend:
         view: str = "",
     ) -> wire.FeaturesAnswer:
         """Every feature that fires on a text with its exact effect (the largest `limit`), and the prefix rewards."""
-        values = {"model": model, "sae": sae, "text": _text(text), "limit": limit, "with_prefixes": with_prefixes}
-        return self._ask("/features", _checked(wire.FeaturesRequest, view=view, **values), wire.FeaturesAnswer)
+        values = {"model": model, "sae": sae, "text": text_in(text), "limit": limit, "with_prefixes": with_prefixes}
+        return self._ask("/features", checked(wire.FeaturesRequest, view=view, **values), wire.FeaturesAnswer)
 
     def ablate(
         self,
@@ -118,9 +109,30 @@ class Backend:
     ) -> wire.AblateAnswer:
         """The reward with each feature scaled as given (0 off, 1 as it is) or set to a value, beside the clean one."""
         edit = {"scales": dict(scales), "values": dict(values or {})}
-        given = {"model": model, "sae": sae, "text": _text(text), **edit}
-        request = _checked(wire.AblateRequest, with_prefixes=with_prefixes, view=view, **given)
+        given = {"model": model, "sae": sae, "text": text_in(text), **edit}
+        request = checked(wire.AblateRequest, with_prefixes=with_prefixes, view=view, **given)
         return self._ask("/ablate", request, wire.AblateAnswer)
+
+    def pair(self, model: str, sae: str, pair: AnyPair, *, view: str = "") -> PairAnswer:
+        """The margin of a pair taken apart: every feature's effect, the SAE's error, base and interaction rest."""
+        request = checked(PairRequest, model=model, sae=sae, pair=pair_in(pair), view=view)
+        return self._ask("/pair", request, PairAnswer)
+
+    def shapley(
+        self,
+        model: str,
+        sae: str,
+        pair: AnyPair,
+        *,
+        num_features: int = 10,
+        num_permutations: int = 64,
+        seed: int = 0,
+        view: str = "",
+    ) -> ShapleyAnswer:
+        """Its Shapley values; after fewer permutations of the same pair, only what more ones add is computed."""
+        values = {"num_features": num_features, "num_permutations": num_permutations, "seed": seed}
+        request = checked(ShapleyRequest, model=model, sae=sae, pair=pair_in(pair), view=view, **values)
+        return self._ask("/shapley", request, ShapleyAnswer)
 
     def notices(self) -> list[str]:
         """Sentences that the user should see (the backend died and was started again); each is told once."""
@@ -155,9 +167,9 @@ class Backend:
             address = self._address
             try:
                 method = "GET" if request is None else "POST"
-                response = self._http.request(method, address.url + path, content=body, headers=_headers(address))
+                response = self._http.request(method, address.url + path, content=body, headers=headers(address))
                 if response.status_code != 401 or attempt or self.remote:
-                    return _read(response, answer)
+                    return read(response, answer)
             except httpx.TimeoutException as error:
                 raise BackendError(
                     f"the backend did not answer in time ({TIMEOUT.read:.0f} s at most); try a shorter text. "
@@ -176,7 +188,7 @@ class Backend:
         """Put another backend in the place of one that does not answer, and note it if that one had died."""
         if self.remote:
             raise BackendError(
-                f"the backend at {old.url} does not answer ({_words(error)}); is it running, and can it be reached?"
+                f"the backend at {old.url} does not answer ({words_of(error)}); is it running, and can it be reached?"
             ) from error
         cause = process.cause_of_death(old)
         with self._lock:
@@ -236,47 +248,7 @@ class Backend:
 
     def _health(self, address: Address) -> wire.Health:
         try:
-            response = self._http.get(address.url + "/health", headers=_headers(address), timeout=HEALTH_TIMEOUT)
+            response = self._http.get(address.url + "/health", headers=headers(address), timeout=HEALTH_TIMEOUT)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise BackendError(f"no backend answers at {address.url} ({_words(error)})") from error
-        return _read(response, wire.Health)
-
-
-def _headers(address: Address) -> dict[str, str]:
-    return {"Authorization": f"Bearer {address.token}", "Content-Type": "application/json"}
-
-
-def _text(text: AnyText) -> wire.TextIn:
-    try:
-        return wire.TextIn.of(text)
-    except ValidationError as error:
-        raise DataError(_sentence(error)) from error
-
-
-def _checked(kind: type[_R], **values: object) -> _R:
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_sentence(error)) from error
-
-
-def _sentence(error: ValidationError) -> str:
-    return wire.words_of(error.errors(include_url=False, include_input=False, include_context=False))
-
-
-def _read(response: httpx.Response, answer: type[_A]) -> _A:
-    """The answer, or the error that the backend raised, raised again."""
-    try:
-        if response.status_code == 200:
-            return answer.model_validate_json(response.content)
-        problem = wire.Problem.model_validate_json(response.content)
-    except ValidationError as error:
-        raise BackendError(
-            f"what answered with status {response.status_code} at {response.url} is no backend of this rmviz; "
-            "stop it, or check RMVIZ_BACKEND"
-        ) from error
-    raise _KINDS.get(problem.error, BackendError)(problem.message)
-
-
-def _words(error: Exception | None) -> str:
-    return (str(error) or type(error).__name__) if error is not None else "it refuses the token"
+            raise BackendError(f"no backend answers at {address.url} ({words_of(error)})") from error
+        return read(response, wire.Health)

@@ -6,7 +6,7 @@ Nothing is shared between requests: hooks live inside one forward, and a model's
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.plan import EffectRows, Firings
 from rmviz.ablation.rerun import Clean
 from rmviz.backend import wire
+from rmviz.backend.apart import LiveGames, pair_answer
 from rmviz.backend.edits import FeatureEdit, firing_tokens
 from rmviz.backend.prefixes import Prefixes, causal_prefixes, encoder_prefixes
+from rmviz.backend.wire_pair import PairRequest, ShapleyRequest
 from rmviz.models.encoding import Encoded
 from rmviz.models.reward_model import RewardModel
 from rmviz.sae.model import SparseAutoencoder
@@ -56,6 +58,7 @@ class LiveSAE:
     sae: SparseAutoencoder
     engine: EffectEngine
     readings: "OrderedDict[wire.TextIn, TextReading]"
+    games: LiveGames = field(default_factory=LiveGames)
 
 
 class LiveModel:
@@ -125,6 +128,10 @@ class LiveModel:
             return self.prefixes(request)
         if isinstance(request, wire.FeaturesRequest):
             return self.features(request, self.saes[sae_id])
+        if isinstance(request, PairRequest):
+            return pair_answer(self.saes[sae_id].engine, request, self.info)
+        if isinstance(request, ShapleyRequest):
+            return self.saes[sae_id].games.answer(self.saes[sae_id].engine, request)
         assert isinstance(request, wire.AblateRequest), type(request)
         return self.ablation(request, self.saes[sae_id])
 

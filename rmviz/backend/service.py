@@ -28,6 +28,7 @@ from rmviz.backend import wire
 from rmviz.backend.guard import LOOPBACK, Guard, problem
 from rmviz.backend.process import ADDRESS_FILE, own_version
 from rmviz.backend.residents import OutOfMemoryError, Residents, process_bytes
+from rmviz.backend.wire_pair import PairRequest, ShapleyRequest
 from rmviz.errors import ArtifactError, BackendError, ConfigError, NotFoundError, RmvizError
 from rmviz.store.artifact import write_json
 from rmviz.store.workspace import Workspace, writing
@@ -96,6 +97,14 @@ def create_app(
 
     @app.post("/ablate")
     async def ablate(request: wire.AblateRequest) -> Response:
+        return await answer(request)
+
+    @app.post("/pair")
+    async def pair(request: PairRequest) -> Response:
+        return await answer(request)
+
+    @app.post("/shapley")
+    async def shapley(request: ShapleyRequest) -> Response:
         return await answer(request)
 
     _add_error_answers(app)

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "compare": ("compare",),
     "map": ("map", "run"),
     "probe.euphemism": ("probe", "euphemism"),
+    "probe.margins": ("margins",),
     "probe.spec": ("probe", "spec"),
     "probe.bias": ("probe", "bias"),
     "probe.tokens": ("probe", "tokens"),

@@ -5,6 +5,7 @@ from rmviz.configs.data import DataConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
+from rmviz.configs.margins import MarginsConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig, TokensConfig
 from rmviz.configs.sae import SAEConfig
@@ -24,6 +25,7 @@ KINDS: dict[str, type] = {
     "map": MapConfig,
     "map_rescore": MapRescoreConfig,
     "probe.euphemism": EuphemismConfig,
+    "probe.margins": MarginsConfig,
     "probe.spec": SpecConfig,
     "probe.bias": BiasConfig,
     "probe.tokens": TokensConfig,

@@ -8,9 +8,10 @@ _SHARDED = (
     "compare",
     "data.repair",
     "label.features",
-    "probe.euphemism",
-    "probe.spec",
     "probe.bias",
+    "probe.euphemism",
+    "probe.margins",
+    "probe.spec",
     "probe.tokens",
 )
 

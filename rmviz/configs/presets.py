@@ -49,6 +49,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_pairs": 500, "shard_size": 64, "max_tokens": 8_192, "num_resamples": 1_000},
         "gpu": {"num_pairs": 0, "shard_size": 256, "max_tokens": 65_536, "num_resamples": 1_000},
     },
+    "probe.margins": {
+        "tiny": {"num_pairs": 50, "shard_size": 8, "max_tokens": 2_048, "num_resamples": 200},
+        "laptop": {"num_pairs": 500, "shard_size": 32, "max_tokens": 8_192, "num_resamples": 1_000},
+        "gpu": {"num_pairs": 0, "shard_size": 128, "max_tokens": 65_536, "num_resamples": 1_000},
+    },
     "probe.spec": {
         "tiny": {"num_pairs": 100, "shard_size": 16, "max_tokens": 2_048, "num_resamples": 200},
         "laptop": {"num_pairs": 500, "shard_size": 64, "max_tokens": 8_192, "num_resamples": 1_000},

@@ -35,11 +35,25 @@ _CAPTIONS = {
     "probe_tokens": "Every token of the vocabulary as the whole reply. Violet marks are special tokens.",
     "probe_token_ends": "The tokens with the highest and the lowest reward; colour: the feature with the largest |effect| on "
     "that token, by ablating it there.",
+    "waterfall": "Each bar is a part of the margin: that part of the chosen reply's reward − that of the rejected reply's. "
+    "Positive parts (orange) speak for the chosen reply; all parts sum to the margin.",
+    "explained": "Share of the margins, each with the model's own sign, that is gone when the k features that decide most "
+    "are off at once. They were chosen on one half of the pairs and are measured on the other; it can pass 100 %, because "
+    "features speak for and against. Band: 95 % bootstrap interval over pairs.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }
 
-_WITH_SIGN = {"effects", "volcano", "map", "effect_distribution", "effect_histogram", "examples", "compare_effects",
-              "probe_token_ends"}  # fmt: skip
+_WITH_SIGN = {
+    "effects",
+    "volcano",
+    "map",
+    "effect_distribution",
+    "effect_histogram",
+    "examples",
+    "compare_effects",
+    "probe_token_ends",
+    "waterfall",
+}
 
 _LINE = 72  # characters that fit half of a page
 

@@ -7,9 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from rmviz.plots.tokens import escaped
-from rmviz.ui import compare_tables, diff, export, pickers, router, style
+from rmviz.ui import compare_tables, diff, export, links, pickers, style
 from rmviz.ui.compare_tables import Compared
-from rmviz.ui.drafts import MAX_LINK
 from rmviz.ui.tables import ROW_CLICK, clicked
 from rmviz.ui.words import counted, number, plain, shortened
 
@@ -116,7 +115,7 @@ def _pair(compared: Compared, pairs: pd.DataFrame, place: int) -> None:
     """Both texts with what differs marked, and what every model says of them."""
     prompt, chosen, rejected = (str(pairs[name].iloc[place]) for name in ("prompt", "chosen", "rejected"))
     st.html(f"<h4 style='margin:.4rem 0 0'>{escaped(str(pairs['pair_id'].iloc[place]))}</h4>")
-    _playground_link(compared, prompt, chosen, rejected)
+    _links(compared, str(pairs["pair_id"].iloc[place]), (prompt, chosen, rejected))
     z, rank = (compare_tables.values(compared.artifact, name)[:, place] for name in ("z", "rank"))
     lines = []
     for model in dict.fromkeys([compared.first, compared.second, *range(compared.num_models)]):
@@ -143,11 +142,9 @@ def _pair(compared: Compared, pairs: pd.DataFrame, place: int) -> None:
         column.html(f'<div class="rm"><b>{name}</b></div>{box}')
 
 
-def _playground_link(compared: Compared, prompt: str, chosen: str, rejected: str) -> None:
-    if len(prompt) + len(chosen) + len(rejected) > MAX_LINK:
-        st.caption("Too long for a link to the Playground; copy the texts there.")
-        return
-    model = str(compared.info["models"][compared.second]["id"])
-    texts = {"prompt": prompt, "a": chosen, "b": rejected, "mode": "pair", "model": model}
-    params = {name: text for name, text in texts.items() if text}
-    router.page_link("playground", "Open in the Playground with the second model", params, ":material/tune:")
+def _links(compared: Compared, pair_id: str, texts: tuple[str, str, str]) -> None:
+    """The pair with the second model: in the Playground, and taken apart."""
+    model, source = str(compared.info["models"][compared.second]["id"]), (str(compared.info["dataset"]), pair_id)
+    with st.container(horizontal=True, gap="medium"):
+        links.playground(*texts, model, "Open in the Playground with the second model", source=source)
+        links.take_apart(*source, model)

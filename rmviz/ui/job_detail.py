@@ -40,6 +40,9 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
 }
 """The page that shows an artifact of a kind, its parameter there, and the parameters of parents that go with it."""
 
+_BY_WHAT = {"models": ("compare", "comparison"), "margins": ("margins", "probe")}
+"""Page and parameter of artifacts that say what they are."""
+
 NOTE = "_job-note"
 """Session key of a sentence that the Train page leaves for the job that it opens."""
 
@@ -197,8 +200,9 @@ def artifact_link(artifact: Artifact | None, ref: str, role: str, by_id: Mapping
         st.markdown(f"{plain(role)}: {plain(shortened(ref, 80))}{gone}", width="content")
         return
     words = f"{plain(role)}: {plain(shortened(artifact.name, 60))}"
-    if artifact.metrics.get("what") == "models":
-        router.page_link("compare", words, {"comparison": artifact.id}, ":material/arrow_forward:")
+    if artifact.metrics.get("what") in _BY_WHAT:
+        page, param = _BY_WHAT[artifact.metrics["what"]]
+        router.page_link(page, words, {param: artifact.id}, ":material/arrow_forward:")
     elif artifact.kind in PAGES:
         page, param, others = PAGES[artifact.kind]
         params = {param: artifact.id}

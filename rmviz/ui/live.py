@@ -11,8 +11,9 @@ import streamlit as st
 
 from rmviz.backend.client import Backend, backend
 from rmviz.backend.wire import AblateAnswer, FeaturesAnswer, PrefixAnswer, ScoreAnswer
+from rmviz.backend.wire_pair import PairAnswer, ShapleyAnswer
 from rmviz.errors import RmvizError
-from rmviz.types import Text
+from rmviz.types import Pair, Text
 from rmviz.ui import router
 from rmviz.ui.words import plain
 
@@ -53,6 +54,19 @@ def _scores(root: str, model: str, dataset: str, chunk: int, _texts: list[Text])
     return backend(Path(root)).score(model, _texts)
 
 
+@st.cache_data(max_entries=128, show_spinner=False)
+def _pair(root: str, model: str, sae: str, texts: tuple[str, str, str], _view: str) -> PairAnswer:
+    return backend(Path(root)).pair(model, sae, _live_pair(texts), view=_view)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _shapley(
+    root: str, model: str, sae: str, texts: tuple[str, str, str], num_features: int, num_permutations: int, _view: str
+) -> ShapleyAnswer:
+    size = {"num_features": num_features, "num_permutations": num_permutations}
+    return backend(Path(root)).shapley(model, sae, _live_pair(texts), view=_view, **size)
+
+
 def features(model: str, sae: str, prompt: str, reply: str, view: str) -> FeaturesAnswer:
     """Every feature that fires on a text, with its exact effect, and the reward of each prefix."""
     root = str(_ready().root)
@@ -75,6 +89,22 @@ def ablation(
 def scores(model: str, dataset: str, chunk: int, texts: list[Text]) -> ScoreAnswer:
     """The rewards of one chunk of a dataset; `chunk` and the ids say which texts these are."""
     return _told(_scores(str(_ready().root), model, dataset, chunk, texts))
+
+
+def pair(model: str, sae: str, one: Pair, view: str) -> PairAnswer:
+    """The margin of a pair taken apart."""
+    root = str(_ready().root)
+    return _told(_pair(root, model, sae, (one.prompt, one.chosen, one.rejected), _session(view)))
+
+
+def shapley(model: str, sae: str, one: Pair, num_features: int, num_permutations: int, view: str) -> ShapleyAnswer:
+    """Shapley values of a pair's top features; after fewer permutations, only what more ones add is computed."""
+    root, texts = str(_ready().root), (one.prompt, one.chosen, one.rejected)
+    return _told(_shapley(root, model, sae, texts, num_features, num_permutations, _session(view)))
+
+
+def _live_pair(texts: tuple[str, str, str]) -> Pair:
+    return Pair(pair_id="live", prompt=texts[0], chosen=texts[1], rejected=texts[2])
 
 
 def live_text(prompt: str, reply: str) -> Text:

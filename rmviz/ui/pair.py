@@ -1,4 +1,4 @@
-"""One preference pair: both texts side by side, what differs marked, their rewards, the way to the Playground."""
+"""One preference pair: both texts side by side, what differs marked, their rewards, the ways to try them and to take them apart."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import streamlit as st
 
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
-from rmviz.ui import diff, drafts, router
+from rmviz.ui import diff, links
 from rmviz.ui.words import number, plain, shortened
 
 KNOWN = (
@@ -25,15 +25,19 @@ KNOWN = (
 """Columns that rmviz gives a meaning; the others are the data's own."""
 
 
-def pair_detail(row: Mapping[str, Any], model: Artifact | None, dataset: str = "") -> None:
-    """Draw one row of a dataset (its id: for links to texts that are long): a pair, or a text alone."""
+def pair_detail(dataset: Artifact, row: Mapping[str, Any], model: Artifact | None) -> None:
+    """Draw one row of a dataset: a pair, or a text alone."""
     is_pair = isinstance(row["rejected"], str)
     st.html(f"<h4 style='margin:.4rem 0 0'>{escaped(str(row['pair_id']))}</h4>")
     with st.container(horizontal=True, vertical_alignment="center"):
         where = f"{row['file']}, line {row['line']}" if row.get("file") else f"row {row['line']}"
         margin = f" · margin {number(row['margin'], signed=True)}" if is_pair else ""
         st.caption(plain(f"{row['split']} · {where}{margin}"), width="content")
-        _playground_link(row, model, dataset)
+        second = row["rejected"] if is_pair else ""
+        source = (dataset.id, str(row["pair_id"]))
+        links.playground(row["prompt"] or "", row["chosen"], second, model.id if model else "", source=source)
+        if is_pair:
+            links.take_apart(*source, model.id if model else "")
     sides = [("chosen", row["rejected"]), ("rejected", row["chosen"])] if is_pair else [("chosen", row["chosen"])]
     for column, (side, other) in zip(st.columns(len(sides)), sides, strict=True):
         reward = number(row[f"{side}_reward"], signed=True)
@@ -48,11 +52,3 @@ def pair_detail(row: Mapping[str, Any], model: Artifact | None, dataset: str = "
             for name, value in extras.items()
         ]
         st.html(f'<div class="rm"><table class="rm-table">{"".join(lines)}</table></div>')
-
-
-def _playground_link(row: Mapping[str, Any], model: Artifact | None, dataset: str) -> None:
-    second = row["rejected"] if isinstance(row["rejected"], str) else ""
-    texts = {"prompt": row["prompt"] or "", "a": row["chosen"], "b": second}
-    params = drafts.link_to_pair(dataset, str(row["pair_id"]), texts)
-    params |= ({"mode": "pair"} if second else {}) | ({"model": model.id} if model else {})
-    router.page_link("playground", "Open in the Playground", params, ":material/tune:")

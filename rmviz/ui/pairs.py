@@ -79,7 +79,7 @@ def _pairs(dataset: Artifact, rows: pd.DataFrame, model: Artifact | None) -> Non
     pair_id = st.session_state.get(_PAIR)
     if pair_id in ids:
         pickers.keep_in_url("pair", str(pair_id))
-        pair_detail(record(rows, ids.index(pair_id)), model, dataset.id)
+        pair_detail(dataset, record(rows, ids.index(pair_id)), model)
 
 
 def _filtered(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from rmviz.backend.wire import AblateAnswer, FeaturesAnswer, ReadText
 from rmviz.store.artifact import Artifact
-from rmviz.ui import active, bench, cached, diff, drafts, frame, live, others, pickers, readings
+from rmviz.ui import active, bench, cached, diff, drafts, frame, links, live, others, pickers, readings
 from rmviz.ui.edited import Edited
 from rmviz.ui.words import counted, plain, shortened
 
@@ -40,6 +40,8 @@ def play(model: Artifact, sae: Artifact | None, artifacts: list[Artifact]) -> No
         )
     else:
         features = next((a for a in artifacts if a.kind == "features" and sae.id in a.parents), None)
+        if draft.mode == "pair" and len(found) == 2:
+            links.take_draft_apart(draft, model.id, sae.id)
         left, right = st.columns([10, 9], gap="medium")
         with left:
             _read(draft, answers, edits, model, more, artifacts, cached.words_of_features(features))

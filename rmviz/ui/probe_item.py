@@ -9,8 +9,7 @@ import streamlit as st
 
 from rmviz.configs.probes import GIVEN
 from rmviz.plots.tokens import escaped
-from rmviz.ui import diff, export, pickers, probe_tables, router, style
-from rmviz.ui.drafts import MAX_LINK
+from rmviz.ui import diff, export, links, pickers, probe_tables, router, style
 from rmviz.ui.probe_tables import Probed
 from rmviz.ui.tables import ROW_CLICK, clicked
 from rmviz.ui.words import SIGN, counted, interval, number, percent, plain, q_value, shortened
@@ -208,14 +207,6 @@ def _case(probe: Probed, case: dict[str, Any]) -> None:
             f'<div class="rm"><b>{title}</b> <span class="muted num">reward {number(reward, signed=True)}</span></div>'
         )
         box.html(head + diff.text_box(str(case["prompt"]), diff.marked_difference(own, other)))
-    _playground_link(probe, str(case["prompt"]), *texts)
-
-
-def _playground_link(probe: Probed, prompt: str, first: str, second: str) -> None:
-    if len(prompt) + len(first) + len(second) > MAX_LINK:
-        st.caption("Too long for a link to the Playground; copy the texts there.")
-        return
-    texts = {"prompt": prompt, "a": first, "b": second, "mode": "pair"}
-    params = {name: text for name, text in texts.items() if text}
-    params |= {"model": str(probe.info["model"]), "sae": str(probe.info["sae"])}
-    router.page_link("playground", "Open both in the Playground", params, ":material/tune:")
+    links.playground(
+        str(case["prompt"]), *texts, str(probe.info["model"]), "Open both in the Playground", sae=str(probe.info["sae"])
+    )

@@ -27,6 +27,8 @@ _PAGES = {
         ("maps", "Maps", "grid_view"),
         ("probes", "Probes", "science"),
         ("data", "Data", "table_rows"),
+        ("margins", "Margins", "balance"),
+        ("pair", "Pair", "call_split"),
     ],
     "Try": [("playground", "Playground", "tune"), ("lander", "Lander", "explore")],
     "Make": [("train", "Train", "model_training"), ("jobs", "Jobs", "checklist")],

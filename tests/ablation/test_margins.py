@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from rmviz.ablation.margins import Margins, explained, wrong_pairs
+from rmviz.ablation.margins import Margins, decisive, explained, wrong_pairs
 
 
 def additive(num_pairs=400, seed=0):
@@ -19,8 +19,13 @@ def additive(num_pairs=400, seed=0):
     return Margins([f"p{i}" for i in range(num_pairs)], margin, csr_array(effects)), without
 
 
+def shares(margins, without, *, num_resamples=1000, seed=0):
+    chosen = decisive(margins, seed)
+    return explained(margins, chosen, without(chosen.measured, chosen.sets), num_resamples=num_resamples, seed=seed)
+
+
 def test_the_share_of_k_features_is_what_they_carry():
-    table = explained(*additive(), num_resamples=50).set_index("k")
+    table = shares(*additive(), num_resamples=50).set_index("k")
     assert table["share"].to_dict() == pytest.approx({1: 0.6, 2: 0.9, 3: 1.0})
     assert table["features"].tolist() == ["0", "0,1", "0,1,2"] and (table["num_pairs"] == 200).all()
     assert (table["share_low"] <= table["share"] + 1e-6).all() and (table["share"] <= table["share_high"] + 1e-6).all()
@@ -35,7 +40,7 @@ def test_the_interval_covers_the_share_at_about_its_rate():
         margins = Margins(
             [str(i) for i in range(240)], margin, csr_array((np.sign(margin) * np.maximum(lost, 0.01))[:, None])
         )
-        row = explained(
+        row = shares(
             margins,
             lambda pairs, sets, m=margin, x=lost: (m - np.sign(m) * x)[pairs][:, None],
             num_resamples=200,
@@ -46,10 +51,11 @@ def test_the_interval_covers_the_share_at_about_its_rate():
 
 
 def test_ties_and_single_pairs_explain_nothing():
-    one, without = additive(1)
-    assert explained(one, without).empty
+    one, _ = additive(1)
     ties = Margins(["a", "b", "c"], np.zeros(3), csr_array(np.ones((3, 2))))
-    assert explained(ties, without).empty
+    for some in (one, ties):
+        chosen = decisive(some)
+        assert not chosen.sets and explained(some, chosen, np.zeros((0, 0))).empty
     pairs, groups = wrong_pairs(ties)
     assert pairs.empty and groups.empty
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from ablation.families import VOCAB, tiny_sae
+from ablation.families import VOCAB, tiny_model, tiny_sae
 
 from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.naive import naive_effects
 from rmviz.ablation.shapley import exact_shapley
-from rmviz.ablation.waterfall import _SideGame, shapley, waterfalls
+from rmviz.ablation.waterfall import PairGame, _SideGame, taken_apart, waterfalls
 from rmviz.activations.hooks import replacing
+from rmviz.errors import DataError
 from rmviz.types import Pair
 
 FAMILIES = [("gpt_neox", "layers.1"), ("llama", "layers.0"), ("gpt2", "layers.3"), ("bert", "layers.1")]
@@ -88,7 +89,7 @@ def test_shapley_values_sum_to_the_margin_and_agree_with_enumeration(family, nam
     sae.b_dec = torch.linspace(-1, 1, rm.d_in)
     engine = EffectEngine(rm, sae)
     pair = some_pairs(1, seed=3)[0]
-    found = shapley(engine, pair, num_features=4, num_permutations=40)
+    found = PairGame(engine, pair, num_features=4).shapley(num_permutations=40)
     parts = waterfalls(engine, [pair])[0]
     estimate = found.estimate
     assert estimate.full == pytest.approx(parts.margin, abs=1e-5)
@@ -98,3 +99,39 @@ def test_shapley_values_sum_to_the_margin_and_agree_with_enumeration(family, nam
     sides = [_SideGame(engine, text, groups) for text in rm.encode(pair.texts)]
     exact = exact_shapley(lambda sets: sides[0](sets) - sides[1](sets), 6)
     assert (np.abs(exact - estimate.value) <= 4 * estimate.error + 1e-5).all()
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "bert"])
+def test_without_a_decoder_bias_the_empty_set_is_the_base_too(family, name):
+    """At a residual of 0 a layer norm blows up whatever dust is left, so the empty set must not be reached bit by bit."""
+    rm = family(name)
+    engine = EffectEngine(rm, tiny_sae(rm))
+    assert not engine.sae.b_dec.any()
+    for pair in some_pairs(3, seed=5):
+        game, parts = PairGame(engine, pair, num_features=3), taken_apart(engine, pair)
+        empty, full = game(np.array([[False] * 5, [True] * 5]))
+        assert empty == pytest.approx(parts.base, abs=1e-6) and full == pytest.approx(parts.margin, abs=1e-5)
+        assert game.shapley(num_permutations=4).estimate.empty == empty
+
+
+def test_more_permutations_go_on_from_fewer(family):
+    rm = family("gpt_neox")
+    engine, pair = EffectEngine(rm, tiny_sae(rm)), some_pairs(1, seed=3)[0]
+    fresh = PairGame(engine, pair, num_features=6).shapley(num_permutations=32)
+    grown = PairGame(engine, pair, num_features=6)
+    for number in (4, 16, 32):
+        found = grown.shapley(num_permutations=number)
+    np.testing.assert_allclose(found.estimate.value, fresh.estimate.value, atol=1e-5)
+    grown._sides[0].engine = None  # a set that was not asked yet would fail
+    assert grown.shapley(num_permutations=16).estimate.num_permutations == 16
+
+
+def test_a_pair_without_finite_rewards_is_a_sentence():
+    rm = tiny_model("gpt_neox")
+    with torch.no_grad():
+        rm.head.weight.fill_(float("nan"))
+    pairs = some_pairs(2)
+    engine = EffectEngine(rm, tiny_sae(rm))
+    assert waterfalls(engine, pairs) == []
+    with pytest.raises(DataError, match="pair 'p0' has a reward that is no finite number"):
+        taken_apart(engine, pairs[0])

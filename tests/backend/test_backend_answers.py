@@ -11,6 +11,7 @@ import torch
 from backend.conftest import SENTENCE, Place
 
 from rmviz.ablation.engine import EffectEngine
+from rmviz.ablation.waterfall import PairGame, taken_apart
 from rmviz.activations.hooks import replacing
 from rmviz.backend.client import Backend
 from rmviz.backend.live import LiveModel, LiveSAE
@@ -21,7 +22,7 @@ from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
 from rmviz.sae.files import load_sae_artifact
 from rmviz.store.artifact import Artifact
-from rmviz.types import Text
+from rmviz.types import Pair, Text
 
 TEXT = Text(text_id="t", prompt="Tell me of rain. ", reply=SENTENCE)
 
@@ -262,3 +263,47 @@ def test_a_million_characters_are_quick_and_more_are_refused(live: Backend, plac
     assert answer.num_cut > 900_000 and len(answer.tokens) == 128
     with pytest.raises(DataError, match="at most 1,000,000 characters, this one has 1,000,001"):
         live.score(place.causal.id, ["a" * 1_000_001])
+
+
+PAIR = Pair(pair_id="p", prompt="Tell me of rain. ", chosen=SENTENCE, rejected="It rains. ")
+
+
+@both
+def test_a_pair_is_taken_apart_as_by_the_engine(live: Backend, place: Place, kind: str) -> None:
+    model, sae, engine = parts(place, kind)
+    wanted = taken_apart(engine, PAIR)
+    answer = live.pair(model.id, sae.id, PAIR)
+    assert answer.features == wanted.features.tolist() and not answer.same
+    np.testing.assert_allclose(answer.chosen_effects, wanted.chosen_effects, atol=1e-6)
+    np.testing.assert_allclose(answer.rejected_effects, wanted.rejected_effects, atol=1e-6)
+    for i, side in enumerate((answer.chosen, answer.rejected)):
+        told = (side.reward, side.error, side.base, side.interaction)
+        assert told == pytest.approx(
+            (wanted.rewards[i], wanted.errors[i], wanted.bases[i], wanted.interactions[i]), abs=1e-5
+        )
+    assert answer.interaction_share == pytest.approx(wanted.interaction_share, abs=1e-5)
+    shares = live.shapley(model.id, sae.id, PAIR, num_features=3, num_permutations=8, seed=2)
+    known = PairGame(engine, PAIR, num_features=3).shapley(num_permutations=8, seed=2)
+    assert shares.features == known.features.tolist() and shares.num_permutations == 8
+    np.testing.assert_allclose(shares.value, known.estimate.value, atol=1e-5)
+    assert (shares.empty or 0) + sum(v or 0 for v in shares.value) == pytest.approx(wanted.margin, abs=1e-4)
+    more = live.shapley(model.id, sae.id, PAIR, num_features=3, num_permutations=32, seed=2)
+    again = live.shapley(model.id, sae.id, PAIR, num_features=3, num_permutations=8, seed=2)
+    assert more.num_permutations == 32 and again == shares
+
+
+def test_pairs_that_cannot_be_taken_apart_are_sentences(live: Backend, place: Place) -> None:
+    model, sae = place.causal, place.causal_sae
+    alike = Pair(pair_id="p", prompt="a" * 300, chosen=SENTENCE * 9, rejected="b" + SENTENCE * 9)
+    answer = live.pair(model.id, sae.id, alike)
+    assert (
+        answer.same
+        and answer.chosen.num_cut > 0
+        and answer.chosen.reward == pytest.approx(answer.rejected.reward, abs=1e-5)
+    )
+    with pytest.raises(DataError, match="at most 1,000,000 characters"):
+        live.pair(model.id, sae.id, Pair(pair_id="p", prompt="a" * 600_000, chosen="b" * 600_000, rejected="c"))
+    with pytest.raises(ConfigError, match="num_permutations"):
+        live.shapley(model.id, sae.id, PAIR, num_permutations=2)
+    with pytest.raises(DataError, match="empty"):
+        live.pair(model.id, sae.id, Pair(pair_id="p", prompt="", chosen="", rejected="c"))

@@ -113,6 +113,7 @@ def test_every_kind_has_its_needs():
         "data.repair",
         "label.features",
         "probe.euphemism",
+        "probe.margins",
         "probe.spec",
         "probe.bias",
         "probe.tokens",

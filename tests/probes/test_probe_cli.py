@@ -32,11 +32,11 @@ def test_a_pair_is_taken_apart(space):
     assert "sum" in told(space, "pair", "sae", "data", "p3")
 
 
-def test_margins_say_what_features_explain(space):
-    found = json.loads(told(space, "margins", "sae", "data", "--split", "all", "--num-pairs", 40, "--json"))
-    assert found["num_pairs"] == 40 and found["explained"][0]["k"] == 1
-    assert sum(one["num_pairs"] for one in found["groups"]) == found["num_wrong"] == len(found["wrong_pairs"])
-    assert "pairs" in told(space, "margins", "sae", "data", "--split", "all", "--num-pairs", 5)
+def test_margins_leave_a_probe(space):
+    made = json.loads(
+        told(space, "margins", "sae", "data", "--split", "all", "--num-pairs", 10, "--name", "m", "--json")
+    )
+    assert made["kind"] == "probe" and made["metrics"]["what"] == "margins" and made["metrics"]["num_pairs"] == 10
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_margins_say_what_features_explain(space):
         (("pair", "sae", "data", "nobody"), "has no pair 'nobody'"),
         (("pair", "sae", "data", "p3", "--top", 0), "top must be at least 1"),
         (("pair", "sae", "data", "p3", "--shapley", 2), "0 or at least 4"),
-        (("margins", "sae", "data", "--split", "half"), "split must be"),
+        (("margins", "sae", "data", "--shard-size", 0), "shard_size must be at least 1"),
         (("margins", "sae", "data"), "has no pairs in its heldout part"),
         (("probe", "euphemism", "sae", "data", "--split", "all"), "say which words are probed"),
         (("probe", "spec", "sae", "data", "--words", "a: x; a: y"), "two word lists are called a"),
