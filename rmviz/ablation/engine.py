@@ -133,16 +133,16 @@ class EffectEngine:
         self, parts: Sequence[Changes], places: np.ndarray, values: Sequence[Mapping[int, float]], residual: Tensor
     ) -> tuple[list[Changes], Tensor]:
         """The changes and, at every place, the sum of each set's values: one more direction, so that many cost what one does."""
-        directions = torch.stack(
-            [torch.tensor(list(new.values()), device=self.sae.device) @ self.sae.W_dec[list(new)] for new in values]
-        )
+        W_dec = self.sae.W_dec
+        directions = torch.stack([torch.tensor(list(new.values())).to(W_dec) @ W_dec[list(new)] for new in values])
         used = np.unique(_joined([feature for _, feature, _ in parts]))
         found: list[Changes] = []
         for i, (position, feature, change) in enumerate(parts):
-            position = np.concatenate([position, places])
+            where = places if any(values[i].values()) else places[:0]
+            position = np.concatenate([position, where])
             order = np.argsort(position, kind="stable")
-            feature = np.concatenate([np.searchsorted(used, feature), np.full(len(places), len(used) + i)])
-            change = np.concatenate([change, np.ones(len(places), np.float32)])
+            feature = np.concatenate([np.searchsorted(used, feature), np.full(len(where), len(used) + i)])
+            change = np.concatenate([change, np.ones(len(where), np.float32)])
             found.append((position[order], feature[order], change[order]))
         decoder = torch.cat([self._decoder_like(residual)[used], directions.to(residual.device, residual.dtype)])
         return found, decoder
