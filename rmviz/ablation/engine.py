@@ -9,13 +9,16 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from rmviz.ablation.firing import defined_positions, firings_of
-from rmviz.ablation.plan import EffectRows, Firings, grouped_edits, length_chunks, set_changes
+from rmviz.ablation.plan import EffectRows, Firings, grouped_edits, length_chunks, scale_changes
 from rmviz.ablation.rerun import Clean, Rerun
 from rmviz.ablation.selfcheck import candidates, choose
 from rmviz.errors import ConfigError
 from rmviz.models.encoding import Encoded
 from rmviz.models.reward_model import RewardModel
 from rmviz.sae.model import SparseAutoencoder
+
+Changes = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Position, feature and change of activations, in the order of positions."""
 
 
 class EffectEngine:
@@ -119,16 +122,36 @@ class EffectEngine:
         """
         _feature_mask({feature for some in (*scales, *values) for feature in some}, self.sae.d_sae)
         clean, fired = read or self.read(encoded)
-        places = np.flatnonzero(encoded.feature_positions) if not fired.broken[0] else np.zeros(0, np.int64)
-        parts = [
-            set_changes(fired, places, some, set_to, self.sae.d_sae)
-            for some, set_to in zip(scales, values or [{}] * len(scales), strict=True)
-        ]
+        parts = [scale_changes(fired, some, self.sae.d_sae) for some in scales]
+        decoder = None
+        if any(values):
+            off = [{**some, **dict.fromkeys(new, 0.0)} for some, new in zip(scales, values, strict=True)]
+            parts = [scale_changes(fired, some, self.sae.d_sae) for some in off]
+            places = np.flatnonzero(encoded.feature_positions) if not fired.broken[0] else np.zeros(0, np.int64)
+            parts, decoder = self._with_values(parts, places, values, clean.residual)
         position, feature, change = (_joined([part[i] for part in parts]) for i in range(3))
         row = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
         changes = Firings(np.zeros_like(position), position, feature, change.astype(np.float32), fired.broken)
         text, entry = np.zeros(len(parts), np.int64), np.arange(len(position))
-        return self._edited(clean, changes, text, row, entry, np.ones(len(position), np.float32))
+        return self._edited(clean, changes, text, row, entry, np.ones(len(position), np.float32), decoder)
+
+    def _with_values(
+        self, parts: Sequence[Changes], places: np.ndarray, values: Sequence[Mapping[int, float]], residual: Tensor
+    ) -> tuple[list[Changes], Tensor]:
+        """The changes and, at every place, the sum of each set's values: one more direction, so that many cost what one does."""
+        W_dec = self.sae.W_dec
+        directions = torch.stack([torch.tensor(list(new.values())).to(W_dec) @ W_dec[list(new)] for new in values])
+        used = np.unique(_joined([feature for _, feature, _ in parts]))
+        found: list[Changes] = []
+        for i, (position, feature, change) in enumerate(parts):
+            where = places if any(values[i].values()) else places[:0]
+            position = np.concatenate([position, where])
+            order = np.argsort(position, kind="stable")
+            feature = np.concatenate([np.searchsorted(used, feature), np.full(len(where), len(used) + i)])
+            change = np.concatenate([change, np.ones(len(where), np.float32)])
+            found.append((position[order], feature[order], change[order]))
+        decoder = torch.cat([self._decoder_like(residual)[used], directions.to(residual.device, residual.dtype)])
+        return found, decoder
 
     def group_effects(
         self, encoded: Sequence[Encoded], groups: Sequence[Sequence[int]]
@@ -227,9 +250,19 @@ class EffectEngine:
         return rows.taken(~broken[rows.text]), np.where(broken, np.nan, rewards).astype(np.float32)
 
     def _edited(
-        self, clean: Clean, fired: Firings, text: np.ndarray, row: np.ndarray, entry: np.ndarray, factor: np.ndarray
+        self,
+        clean: Clean,
+        fired: Firings,
+        text: np.ndarray,
+        row: np.ndarray,
+        entry: np.ndarray,
+        factor: np.ndarray,
+        decoder: Tensor | None = None,
     ) -> Float32[np.ndarray, " row"]:
-        """Reward of each row (of text `text[row]`) once its entries are applied; rows that no entry reaches keep the clean reward."""
+        """Reward of each row (of text `text[row]`) once its entries are applied; rows that no entry reaches keep the clean reward.
+
+        `decoder` holds the directions that the firings' features name, where these are not the SAE's own.
+        """
         assert self._chosen is not None
         rewards = clean.rewards.detach().cpu().numpy()[text]
         reached = self._chosen.reaches(clean, fired.text[entry], fired.position[entry])
@@ -238,7 +271,8 @@ class EffectEngine:
         if not len(rows):
             return rewards
         edits = grouped_edits(compact, text[rows], fired, entry, factor)
-        rewards[rows] = self._chosen.rewards(clean, edits, self._decoder_like(clean.residual))
+        directions = self._decoder_like(clean.residual) if decoder is None else decoder
+        rewards[rows] = self._chosen.rewards(clean, edits, directions)
         return rewards
 
     def _decoder_like(self, residual: Tensor) -> Tensor:

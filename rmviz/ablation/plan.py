@@ -116,33 +116,15 @@ def grouped_edits(
     return Edits(text, starts, firings.position[entries], firings.feature[entries], coefficient)
 
 
-def set_changes(
-    firings: Firings, places: np.ndarray, scales: Mapping[int, float], values: Mapping[int, float], d_sae: int
+def scale_changes(
+    firings: Firings, scales: Mapping[int, float], d_sae: int
 ) -> tuple[Int64[np.ndarray, " entry"], Int64[np.ndarray, " entry"], Float32[np.ndarray, " entry"]]:
-    """Where a set of scales and values changes the activations of one text, and by how much.
-
-    Args:
-        firings: Of the text.
-        places: Positions at which features are defined.
-        scales: Factor of each feature's activation.
-        values: Activation of each feature at every place; it goes before a scale.
-        d_sae: Number of features.
-
-    Returns:
-        Position, feature and change of the activation, in the order of positions; a feature that is set has two entries where
-        it fires, its own activation taken away and the value added.
-    """
+    """Where scales of features change the activations of one text: position, feature and change, in the order of positions."""
     factor = np.ones(d_sae, np.float32)
     factor[list(scales)] = list(scales.values())
-    factor[list(values)] = 0.0
     change = firings.value * (factor[firings.feature] - 1)
     changed = np.flatnonzero(change)
-    added = {feature: value for feature, value in values.items() if value}
-    position = np.concatenate([firings.position[changed], np.repeat(places, len(added))]).astype(np.int64)
-    feature = np.concatenate([firings.feature[changed], np.tile(np.array(list(added), np.int64), len(places))])
-    change = np.concatenate([change[changed], np.tile(np.array(list(added.values()), np.float32), len(places))])
-    order = np.argsort(position, kind="stable")
-    return position[order], feature[order], change[order].astype(np.float32)
+    return firings.position[changed], firings.feature[changed], change[changed].astype(np.float32)
 
 
 def batches(first: np.ndarray, length: np.ndarray, budget: int, waste: int) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,6 @@ MAX_TEXTS = 4_096
 MAX_SCALES = 20_000
 MAX_SCALE = 10.0
 MAX_VALUE = 1e6
-MAX_VALUES = 200
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of one request."""
 
@@ -117,7 +116,7 @@ class AblateRequest(Request):
     sae: Ref
     text: TextIn
     scales: Annotated[dict[FeatureId, Scale], Field(max_length=MAX_SCALES)]
-    values: Annotated[dict[FeatureId, Value], Field(max_length=MAX_VALUES)] = Field(default_factory=dict)
+    values: Annotated[dict[FeatureId, Value], Field(max_length=MAX_SCALES)] = Field(default_factory=dict)
     """The activation that a feature gets at every token where features are defined, whether it fires there or not."""
 
     with_prefixes: bool = False

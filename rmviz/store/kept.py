@@ -10,6 +10,7 @@ from rmviz.errors import ArtifactError, NotFoundError
 from rmviz.store.artifact import write_json
 from rmviz.store.workspace import writing
 
+_SURROGATES = re.compile("[\ud800-\udfff]")  # no file can hold them
 _KEY = re.compile(r"[0-9a-f]{20}")
 
 
@@ -22,7 +23,7 @@ def keep(root: Path, folder: str, values: dict[str, Any]) -> str:
     Raises:
         ArtifactError: The workspace cannot be written.
     """
-    content = json.dumps(values, sort_keys=True, ensure_ascii=True)
+    content = _SURROGATES.sub("\ufffd", json.dumps(values, sort_keys=True, ensure_ascii=False))
     key = hashlib.sha256(content.encode()).hexdigest()[:20]
     path = root / folder / f"{key}.json"
     if not path.exists():

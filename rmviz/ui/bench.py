@@ -156,7 +156,7 @@ def _knob(edited: Edited, feature: int, edit: Edit, name: str, strongest: float)
     key = f"{edit.kind}-{stamp}"
     if edit.kind == "scale":
         number.slider(
-            f"Scale of feature {feature}", LOW, HIGH, value=edit.number, step=STEP, key=key, format="×%.2f",
+            f"Scale of feature {feature}", LOW, HIGH, value=min(max(edit.number, LOW), HIGH), step=STEP, key=key, format="×%.2f",
             label_visibility="collapsed", help="0: off, 1: as it is.",
             on_change=lambda: _turned(edited, feature, "scale", key),
         )  # fmt: skip

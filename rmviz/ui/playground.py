@@ -164,12 +164,12 @@ def _tokens(
     if not found:
         readings.tokens_by_change(draft, answers)
         return
-    rows = active.active_features(found, words, draft.comparison)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         colour = pickers.choice("Colour tokens by", options, "colour", "change")
-        feature = (
-            _feature_picker([int(f) for f in rows["feature"]], words) if colour == "feature" and len(rows) else None
-        )
+        feature = None
+        if colour == "feature":
+            rows = active.active_features(found, words, draft.comparison)
+            feature = _feature_picker([int(f) for f in rows["feature"]], words) if len(rows) else None
     if feature is not None:
         readings.tokens_by_feature(draft, found, feature)
     elif colour == "edit" and edits:

@@ -61,11 +61,22 @@ def groups(
         features = options[which]
         if which == "Firing on one token":
             features = active.firing_at(*_token_picker(draft, answers))
-        scale = st.slider("Scale", LOW, HIGH, 0.0, 0.25, key="group-scale", format="×%.2f", help="0: off, 1: as it is.")
+        edit = _edit_picker()
         st.button(
             f"Apply to {counted(len(features), 'feature')}", type="primary", key="group-apply", disabled=not features,
-            on_click=lambda: edited.put(edited.now | {feature: Edit("scale", scale) for feature in features}),
+            on_click=lambda: edited.put(edited.now | dict.fromkeys(features, edit)),
         )  # fmt: skip
+
+
+def _edit_picker() -> Edit:
+    kinds = {"scale": "Scale", "value": "Set to a value"}
+    kind = st.segmented_control(
+        "What to do", list(kinds), format_func=lambda k: kinds[k], default="scale", key="group-kind", required=True
+    )
+    if kind == "value":
+        return Edit("value", st.number_input("Value", value=1.0, step=0.5, key="group-value", help="At every token."))
+    scale = st.slider("Scale", LOW, HIGH, 0.0, 0.25, key="group-scale", format="×%.2f", help="0: off, 1: as it is.")
+    return Edit("scale", scale)
 
 
 def shelf(sae: Artifact, edited: Edited) -> None:

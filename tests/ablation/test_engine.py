@@ -133,6 +133,10 @@ def test_laws_of_scaled_features(request, pair, seed, feature, other):
     groups = engine.group_effects([text], [[feature], [feature, other], []])[0]
     assert np.abs(groups - [clean - off, clean - both, 0]).max() <= 1e-5
     assert np.abs(engine.set_rewards(text, scales[3:4])[0] - both) <= 1e-6  # sets do not see each other
+    set_to = [{}, {feature: 0}, {feature: 2}, {other: 3.0, feature: 0.0}]
+    untouched, zero, two, _ = engine.set_rewards(text, [{}, {}, {feature: -1.0}, {}], values=set_to)
+    assert untouched == clean and abs(zero - off) <= 1e-6
+    assert abs(two - engine.set_rewards(text, [{}], values=[{feature: 2}])[0]) <= 1e-6  # a value goes before a scale
 
 
 def test_restricted_to_features(neox, texts):

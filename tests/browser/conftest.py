@@ -66,6 +66,8 @@ def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 60) ->
         try:
             with urllib.request.urlopen(url, timeout=2):
                 return
+        except urllib.error.HTTPError:
+            return  # something that answers, if only that a token is missing
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise AssertionError(f"{url} did not answer within {seconds} s")
@@ -74,7 +76,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 60) ->
 class App:
     """Servers of one workspace; `restart` gives a cold Streamlit."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, real: bool = False) -> None:
         self.root = root
         self.backend_port, self.port = free_port(), free_port()
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -83,6 +85,11 @@ class App:
             "RMVIZ_BACKEND": f"http://127.0.0.1:{self.backend_port}",
             "RMVIZ_BACKEND_TOKEN": "test",
         }
+        serve = f"from rmviz.backend.service import serve; serve({str(root)!r}, port={self.backend_port})"
+        if real:  # the backend itself answers 401 until a token comes: it stands then
+            self.backend = self._start([sys.executable, "-c", serve], f"http://127.0.0.1:{self.backend_port}/health")
+            self.streamlit = self._streamlit()
+            return
         fake = [sys.executable, str(Path(__file__).with_name("fake_backend.py")), str(self.backend_port)]
         self.backend = self._start(fake, f"http://127.0.0.1:{self.backend_port}/health")
         self.streamlit = self._streamlit()

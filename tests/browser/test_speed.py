@@ -1,10 +1,15 @@
 """How fast the pages are in a real browser: `pytest -m slow tests/browser/test_speed.py -s` prints the medians."""
 
 import json
+import os
 import statistics
 import time
+from pathlib import Path
 
 import pytest
+from browser.conftest import App
+
+from rmviz.store.workspace import Workspace
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +77,71 @@ def test_a_toggle_shows_the_new_reward_within_half_a_second(large, tab):
         )
         watched.settle()
     assert report("toggle to new reward (stand-in backend)", times, 0.5) <= 0.5
+
+
+@pytest.fixture(scope="module")
+def real(browser, tmp_path_factory):
+    """The app with the backend itself, on the workspace RMVIZ_SPEED_WORKSPACE (the demo's) or on an organism built now."""
+    from rmviz.configs.world import OrganismConfig
+    from rmviz.worker import TASKS
+
+    root = Path(os.environ.get("RMVIZ_SPEED_WORKSPACE") or tmp_path_factory.mktemp("real"))
+    if not Workspace(root).list("sae"):
+        TASKS["world.organism"](OrganismConfig(num_texts=20), Workspace(root), lambda step, total, metrics: None)
+    served = App(root, real=True)
+    yield served
+    served.close()
+
+
+POEM = "I%20found%20the%20bloody%20duel%20on%20the%20plain,%20the%20senator%20lost%20his%20rifle%20in%20the%20rain."
+
+
+def opened_playground(real, tab):
+    """A Playground with a text of its own, and the place of its table."""
+    watched = tab(real)
+    model = next(a for a in Workspace(real.root).list("sae") if a.name in ("world-sae", "organism-sae"))
+    page = watched.open(f"/playground?model={model.parents[0]}&sae={model.id}&prompt=Write&a={POEM}", "Playground")
+    page.locator('[data-testid="stDataFrame"] canvas').first.wait_for()
+    page.wait_for_timeout(3000)
+    return watched, page, page.locator('[data-testid="stDataFrame"]').first.bounding_box()
+
+
+ARROW = "document.querySelector('.rm-rewards')?.innerText.includes('→')"
+
+
+def test_a_toggle_by_the_model_itself_takes_half_a_second(real, tab):
+    watched, page, box = opened_playground(real, tab)
+    times = []
+    for number in range(20):
+        row = number // 2 % 10  # every second toggle is of a feature that was not asked about before
+        times.append(
+            seconds_until(
+                page,
+                lambda row=row: page.mouse.click(box["x"] + 16, box["y"] + HEADER + ROW * row + ROW / 2),
+                ARROW if number % 2 == 0 else f"!{ARROW}",
+            )
+        )
+        watched.settle()
+    assert report("toggle to new reward (the model itself)", times, 0.5) <= 0.5
+
+
+def test_five_sessions_toggle_at_once_within_one_and_a_half_seconds(real, tab):
+    """Every round, all five click; each waits for its own reward, seen by the clock of its own page."""
+    sessions = [opened_playground(real, tab) for _ in range(5)]
+    clock = "window.seen = 0; window.since = performance.now(); const look = () => {{ if ({done}) window.seen = "
+    clock += "performance.now() - window.since; else requestAnimationFrame(look) }}; requestAnimationFrame(look)"
+    times = []
+    for number in range(8):
+        done = ARROW if number % 2 == 0 else f"!{ARROW}"
+        for index, (_, page, box) in enumerate(sessions):
+            page.evaluate(f"() => {{ {clock.format(done=done)} }}")
+            row = (number // 2 + index) % 10
+            page.mouse.click(box["x"] + 16, box["y"] + HEADER + ROW * row + ROW / 2)
+        for watched, page, _ in sessions:
+            page.wait_for_function("window.seen > 0")
+            times.append(page.evaluate("window.seen") / 1000)
+            watched.settle()
+    assert report("toggle to new reward, 5 sessions at once", times, 1.5) <= 1.5
 
 
 @pytest.mark.parametrize(("path", "title"), OPENS.items())

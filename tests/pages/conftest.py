@@ -20,12 +20,16 @@ class FakeBackend(Backend):
         self.root = root
         self.told: list[str] = []
         self.broken: Exception | None = None
+        self.broken_models: dict[str, Exception] = {}
         self.requests: list[str] = []
+        self.asked: list[object] = []
 
     def _ask(self, path: str, request: object) -> object:
         self.requests.append(path)
-        if self.broken is not None:
-            raise self.broken
+        self.asked.append(request)
+        broken = self.broken or self.broken_models.get(getattr(request, "model", ""))
+        if broken is not None:
+            raise broken
         return FAKE["answer"](path, request.model_dump_json().encode())  # type: ignore[attr-defined]
 
     def score(self, model, texts, *, view=""):
