@@ -37,7 +37,9 @@ def item(probe: Probed, name: str) -> None:
     with left:
         features(probe, name)
     with right:
-        cases(probe, name)
+        case = cases(probe, name)
+    if case:
+        _case(probe, case)
 
 
 def _figures(probe: Probed, name: str) -> list[tuple[str, str, str]]:
@@ -146,14 +148,14 @@ def _open(key: str, value: Any) -> None:
     st.session_state[key] = value
 
 
-def cases(probe: Probed, name: str) -> None:
-    """The texts in both wordings: a list, and the one that is open."""
+def cases(probe: Probed, name: str) -> dict[str, Any]:
+    """The list of texts; the one that is open, nothing where there is none."""
     table = probe_tables.table(probe.artifact, "cases")
     own = table[(table["item"] == name) & table["gap"].notna()]
     st.markdown("**Texts**")
     if own.empty:
         st.caption("No text could be compared.")
-        return
+        return {}
     order = pickers.choice("Order", ORDERS, "order", "size", label_visibility="collapsed")
     shown = ordered(own, order)
     listed = shown.head(MAX_ROWS)
@@ -165,7 +167,7 @@ def cases(probe: Probed, name: str) -> None:
     column = st.column_config
     st.dataframe(
         listed.assign(without_words=[shortened(text, _EXCERPT) for text in listed["without_words"]]),
-        key=key, hide_index=True, lazy=False, height=min(35 * len(listed) + 38, 240), selection_mode=ROW_CLICK,
+        key=key, hide_index=True, lazy=False, height=min(35 * len(listed) + 38, 330), selection_mode=ROW_CLICK,
         on_select=lambda: _open(CASE, clicked(key, ids, st.session_state.get(CASE))),
         column_order=["gap", "reward_with", "reward_without", "similarity", "without_words", "text_id"],
         column_config={
@@ -183,7 +185,7 @@ def cases(probe: Probed, name: str) -> None:
     chosen = st.session_state.get(CASE)
     chosen = chosen if chosen in own.index else ids[0]
     pickers.keep_in_url("case", None if chosen == ids[0] else str(chosen))
-    _case(probe, {str(k): v for k, v in own.loc[chosen].to_dict().items()})
+    return {str(key): value for key, value in own.loc[chosen].to_dict().items()}
 
 
 def alike_help(probe: Probed) -> str:

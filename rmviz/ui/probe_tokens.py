@@ -98,13 +98,13 @@ def _search(probe: Probed, table: pd.DataFrame) -> None:
     ids = [int(token) for token in listed["token_id"]]
     key = f"tokens-{probe.artifact.id}-{zlib.crc32(repr((query, kind)).encode('utf-8', 'replace'))}"
     column = st.column_config
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns([2, 1], gap="medium")
     with left:
         st.dataframe(
             listed, key=key, hide_index=True, lazy=False, height=420, selection_mode=ROW_CLICK,
             on_select=lambda: _choose(clicked(key, ids, st.session_state.get(TOKEN))),
-            column_order=["rank", "shown", "reward", "z", "reward_low", "reward_high", "feature", "effect", "fires",
-                          "special", "token_id"],
+            column_order=["rank", "shown", "reward", "z", "feature", "effect", "fires", "special", "token_id", "reward_low",
+                          "reward_high"],
             column_config={
                 "rank": column.NumberColumn("rank", width=64, format="%d"),
                 "shown": column.TextColumn("token", width=120, help="· marks a space."),
