@@ -197,7 +197,7 @@ class TokensConfig:
     """Id or name of the SAE; its reward model is probed."""
 
     dataset: str = parent("dataset", optional=True)
-    """Id or name of the dataset that prompts are drawn from, when none are given."""
+    """Id or name of the dataset that prompts are drawn from, when none are given; without either, tokens stand without a prompt."""
 
     prompts: str = often("")
     """Prompts of your own, with `||` between them, as in `How are you? || Tell me a joke.`; rewards are averaged over them."""
@@ -225,10 +225,6 @@ class TokensConfig:
 
     def __post_init__(self) -> None:
         at_least(self, num_prompts=1, num_explained=0, shard_size=1, max_tokens=1)
-        require(
-            bool(self.dataset or prompt_list(self.prompts)),
-            "say what the tokens answer: prompts of your own, or a dataset to draw them from",
-        )
 
 
 WordConfig = EuphemismConfig | SpecConfig

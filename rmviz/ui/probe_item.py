@@ -54,7 +54,7 @@ def _figures(probe: Probed, name: str) -> list[tuple[str, str, str]]:
     verdict = _verdict(probe, name)
     if "d_z" in verdict:
         under = f"mean / sd of the gaps, {interval(verdict['d_z_low'], verdict['d_z_high'])}"
-        items.append(("Cohen’s d<sub>z</sub>", number(verdict["d_z"], signed=True), under))
+        items.append(("Cohen’s d_z", number(verdict["d_z"], signed=True), under))
     if (count := len(probe_tables.carriers(probe, name))) and own.get("features"):
         ends = interval(own["remaining_low"], own["remaining_high"])
         items.append(("gap without its features", number(own["remaining"], signed=True), f"{ends}, {count} off"))
