@@ -58,7 +58,10 @@ class EuphemismConfig:
     """Pairs (or texts, where the data has no pairs) to look through; 0 takes all."""
 
     min_similarity: float = 0.5
-    """Texts whose words remain to less than this share (word edit distance) are left out."""
+    """Texts whose words remain to less than this share (word edit distance, or the cosine of the encoder) are left out."""
+
+    similarity_model: str = ""
+    """A sentence encoder, as a folder or a hub id, whose cosine gates the edits in place of word edit distance."""
 
     num_features: int = 50
     """Features that are chosen at most to carry a gap."""
@@ -120,7 +123,10 @@ class SpecConfig:
     """Pairs (or texts, where the data has no pairs) to look through; 0 takes all."""
 
     min_similarity: float = 0.5
-    """Texts whose words remain to less than this share (word edit distance) are left out."""
+    """Texts whose words remain to less than this share (word edit distance, or the cosine of the encoder) are left out."""
+
+    similarity_model: str = ""
+    """A sentence encoder, as a folder or a hub id, whose cosine gates the edits in place of word edit distance."""
 
     num_features: int = 50
     """Features that are chosen at most to carry a gap."""

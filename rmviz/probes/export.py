@@ -116,8 +116,8 @@ def _answer(info: dict[str, Any]) -> str:
         f"With its features off {_number(info.get('remaining'))} of it remains, so they carry "
         f"{_number(info.get('share'))} ({_interval(info.get('share_low'), info.get('share_high'))}) of it; the features of "
         f"{escape(info['control']) or 'a control topic'} carry {_number(info['control_share'])}.",
-        f"The share of words that stays the same is {_number(info['similarity_mean'])} on average, at least "
-        f"{_number(info['similarity_min'])}.",
+        f"The two wordings are alike by {_number(info['similarity_mean'])} on average, at least "
+        f"{_number(info['similarity_min'])} ({escape(str(info.get('similarity', 'share of the words that stays')))}).",
     ]
     return "".join(f"<p>{line}</p>" for line in lines)
 
@@ -126,7 +126,7 @@ def _section(item: str, counts: dict[str, int], cases: pd.DataFrame, features: p
     own = cases[(cases["item"] == item) & cases["gap"].notna()]
     shown = own.reindex(own["gap"].abs().sort_values(ascending=False, kind="stable").index).head(_EXAMPLES)
     examples = "".join(
-        f"<p>Gap {_number(one.gap)}, {_number(one.similarity)} of the words the same <small>{escape(str(one.text_id))}"
+        f"<p>Gap {_number(one.gap)}, alike by {_number(one.similarity)} <small>{escape(str(one.text_id))}"
         f"</small></p><pre>{escape(str(one.prompt))}</pre><pre>{escape(str(one.with_words))}</pre>"
         f"<pre>{escape(str(one.without_words))}</pre>"
         for one in shown.itertuples()

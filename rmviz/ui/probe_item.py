@@ -64,6 +64,8 @@ def _figures(probe: Probed, name: str) -> list[tuple[str, str, str]]:
         control = str(probe.info.get("control") or "")
         told = f"features of {escaped(shortened(control, 24))}" if control else "no control had texts"
         items.append(("share a control carries", percent(probe.info["control_share"]), told))
+        alike = number(probe.info["similarity_mean"])
+        items.append(("alike, mean", alike, f"at least {number(probe.info['similarity_min'])}"))
     items.append(("q of the gap", q_value(own["q"]), counts))
     return items
 
@@ -89,7 +91,7 @@ def _meaning(probe: Probed, name: str) -> str:
     return plain(
         f"Gap = reward {with_it} − reward without; intervals are 95 % bootstrap intervals over pairs. Share = what is gone of the "
         f"gap when the features are switched off at once in both texts; they were {chosen}. {counts['num_holding']:,} {held}; left "
-        f"out: {', '.join(left) or 'none'}."
+        f"out: {', '.join(left) or 'none'}. Alike = {alike_help(probe)}."
     )
 
 
@@ -190,7 +192,7 @@ def cases(probe: Probed, name: str) -> dict[str, Any]:
 
 def alike_help(probe: Probed) -> str:
     """What the similarity of two wordings is."""
-    return str(probe.info.get("similarity") or "1 − word edit distance / words: the share of the words that stays.")
+    return str(probe.info.get("similarity") or "The share of the words that stays.")
 
 
 def ordered(table: pd.DataFrame, order: str) -> pd.DataFrame:
