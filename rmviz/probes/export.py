@@ -80,9 +80,10 @@ def _tokens(artifact: Artifact, info: dict[str, Any]) -> str:
     ]
     for title, some in (("Highest", known.head(_ENDS)), ("Lowest", known.tail(_ENDS).iloc[::-1])):
         rows = "".join(
-            f"<tr><td>{escape(repr(str(one.token)))}</td><td>{one.rank}</td><td>{_number(one.reward)}</td><td>{_number(one.z)}</td>"
-            f"<td>{one.feature if one.feature >= 0 else '–'}</td><td>{_number(one.effect)}</td></tr>"
-            for one in some.itertuples()
+            f"<tr><td>{escape(repr(str(one['token'])))}</td><td>{one['rank']}</td><td>{_number(one['reward'])}</td>"
+            f"<td>{_number(one['z'])}</td><td>{one['feature'] if one['feature'] >= 0 else '–'}</td>"
+            f"<td>{_number(one['effect'])}</td></tr>"
+            for one in some.to_dict("records")
         )
         head = "<th>token</th><th>rank</th><th>reward</th><th>z</th><th>feature</th><th>effect</th>"
         parts.append(f"<h2>{title} rewards</h2><table><tr>{head}</tr>{rows}</table>")

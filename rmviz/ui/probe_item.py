@@ -132,7 +132,7 @@ def features(probe: Probed, name: str) -> None:
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
         feature = st.session_state.get(FEATURE)
-        feature_link(probe, int(feature if feature in ids else ids[0]))
+        feature_link(probe, int(feature) if feature is not None and feature in ids else int(ids[0]))
         st.caption("Click a row to choose another.", width="content")
     export.table_buttons(shown, f"{probe.artifact.name}-{name}-features", f"{key}-export")
 
