@@ -87,6 +87,7 @@ def _meaning(probe: Probed, name: str) -> str:
         if GIVEN in probe.info["sets"]
         else "chosen on one half of the pairs and measured on the other"
     )
+    chosen += "; only such as pull its way, so the share can pass 100 %" if probe.what == "bias" else ""
     held = "replies looked at" if probe.what == "bias" else "replies hold the words"
     return plain(
         f"Gap = reward {with_it} − reward without; intervals are 95 % bootstrap intervals over pairs. Share = what is gone of the "
@@ -192,7 +193,7 @@ def cases(probe: Probed, name: str) -> dict[str, Any]:
 
 def alike_help(probe: Probed) -> str:
     """What the similarity of two wordings is."""
-    return str(probe.info.get("similarity") or "The share of the words that stays.")
+    return str(probe.info.get("similarity") or "the share of the words that stays")
 
 
 def ordered(table: pd.DataFrame, order: str) -> pd.DataFrame:

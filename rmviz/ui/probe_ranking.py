@@ -86,7 +86,7 @@ def _table(probe: Probed, names: list[str]) -> None:
         "share_high": 100 * table["share_high"],
     }
     st.dataframe(
-        table.assign(**share), key=key, hide_index=True, lazy=False, height=min(35 * len(table) + 38, 580),
+        table.assign(**share), key=key, hide_index=True, lazy=False, height=min(35 * (len(table) + 1) + 3, 580),
         selection_mode=ROW_CLICK,
         on_select=lambda: _choose(clicked(key, names, st.session_state.get(ITEM))),
         column_order=["rank", "item", "verdict", "gap_in_std", "gap", "q", *extra[:1], "share", "num_texts", *extra[1:],
