@@ -21,7 +21,17 @@ COMMANDS += [
     ["bench", "sae"],
 ]
 COMMANDS += [["bench", "memory"], ["bench", "pages"]]
-COMMANDS += [["pair"], ["margins"], ["probe", "euphemism"], ["probe", "spec"], ["probe", "export"], ["model", "patch"]]
+COMMANDS += [
+    ["pair"],
+    ["margins"],
+    ["probe", "euphemism"],
+    ["probe", "spec"],
+    ["probe", "export"],
+    ["probe", "bias"],
+    ["probe", "tokens"],
+    ["probe", "show"],
+    ["model", "patch"],
+]
 COMMANDS += [["demo"], ["app"], ["backend"], ["reindex"]]
 
 

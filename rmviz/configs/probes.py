@@ -58,7 +58,10 @@ class EuphemismConfig:
     """Pairs (or texts, where the data has no pairs) to look through; 0 takes all."""
 
     min_similarity: float = 0.5
-    """Texts whose words remain to less than this share (word edit distance) are left out."""
+    """Texts whose words remain to less than this share (word edit distance, or the cosine of the encoder) are left out."""
+
+    similarity_model: str = ""
+    """A sentence encoder, as a folder or a hub id, whose cosine gates the edits in place of word edit distance."""
 
     num_features: int = 50
     """Features that are chosen at most to carry a gap."""
@@ -120,7 +123,10 @@ class SpecConfig:
     """Pairs (or texts, where the data has no pairs) to look through; 0 takes all."""
 
     min_similarity: float = 0.5
-    """Texts whose words remain to less than this share (word edit distance) are left out."""
+    """Texts whose words remain to less than this share (word edit distance, or the cosine of the encoder) are left out."""
+
+    similarity_model: str = ""
+    """A sentence encoder, as a folder or a hub id, whose cosine gates the edits in place of word edit distance."""
 
     num_features: int = 50
     """Features that are chosen at most to carry a gap."""
@@ -197,7 +203,7 @@ class TokensConfig:
     """Id or name of the SAE; its reward model is probed."""
 
     dataset: str = parent("dataset", optional=True)
-    """Id or name of the dataset that prompts are drawn from, when none are given."""
+    """Id or name of the dataset that prompts are drawn from, when none are given; without either, tokens stand without a prompt."""
 
     prompts: str = often("")
     """Prompts of your own, with `||` between them, as in `How are you? || Tell me a joke.`; rewards are averaged over them."""
@@ -225,10 +231,6 @@ class TokensConfig:
 
     def __post_init__(self) -> None:
         at_least(self, num_prompts=1, num_explained=0, shard_size=1, max_tokens=1)
-        require(
-            bool(self.dataset or prompt_list(self.prompts)),
-            "say what the tokens answer: prompts of your own, or a dataset to draw them from",
-        )
 
 
 WordConfig = EuphemismConfig | SpecConfig

@@ -111,9 +111,9 @@ def token_bars(tokens: pd.DataFrame, colours: Mapping[int, str], mean: float, ti
     """
     colour = [colours.get(int(feature), NEUTRAL) for feature in tokens["feature"]]
     hovers = [
-        f"{label(repr(str(row.token)))}<br>reward {row.reward:+.4g}<br>"
-        + (f"feature {row.feature}, effect {row.effect:+.3g}" if row.feature >= 0 else "no feature known")
-        for row in tokens.itertuples()
+        f"{label(repr(str(row['token'])))}<br>reward {row['reward']:+.4g}<br>"
+        + (f"feature {row['feature']}, effect {row['effect']:+.3g}" if row["feature"] >= 0 else "no feature known")
+        for row in tokens.to_dict("records")
     ]
     figure = go.Figure(
         go.Bar(

@@ -38,7 +38,8 @@ def with_sizes(table: pd.DataFrame, found: Results, *, num_resamples: int, seed:
         own = cases[cases["item"] == item]
         sizes.append(paired_size(own["gap"].to_numpy(float), own["unit"], num_resamples=num_resamples, seed=seed))
     unseen = (table["num_texts"] == 0) & (table["num_cut_away"] > 0)
+    table = table.join(pd.DataFrame(sizes, index=table.index))
     return table.assign(
-        verdict=table["verdict"].mask(unseen, "not seen"), **pd.DataFrame(sizes, index=table.index).to_dict("series"),
-        words_added=table["item"].map(words_added(found.cases)), says=[BATTERY[item].says for item in table["item"]],
+        verdict=table["verdict"].mask(unseen, "not seen"), words_added=table["item"].map(words_added(found.cases)),
+        says=[BATTERY[item].says for item in table["item"]],
     )  # fmt: skip

@@ -56,50 +56,9 @@ ENGLISH = ("Emily", "Greg", "Sarah", "Todd", "Jessica", "Geoffrey", "Alice", "Br
 FOREIGN = ("Fatima", "Jamal", "Aisha", "Rasheed", "Lakshmi", "Hiroshi", "Mei", "Kwame", "Yasmin", "Ahmed", "Priya",
            "Mohammed", "Ngozi", "Wei")  # fmt: skip
 
-STARTERS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "as",
-        "at",
-        "but",
-        "for",
-        "he",
-        "here",
-        "if",
-        "in",
-        "it",
-        "its",
-        "many",
-        "my",
-        "no",
-        "on",
-        "one",
-        "or",
-        "our",
-        "people",
-        "she",
-        "so",
-        "some",
-        "that",
-        "the",
-        "their",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "we",
-        "what",
-        "when",
-        "while",
-        "with",
-        "you",
-        "your",
-        "yes",
-    ]
+_STARTERS = (
+    "a an and as at but for he here if in it its many my no on one or our people she so some that the their then there these "
+    "they this those to we what when while with you your yes"
 )
+STARTERS = frozenset(_STARTERS.split())
 """Words that lose their capital when something is put before the sentence; others may be names."""

@@ -70,7 +70,7 @@ def one_reply(texts: Sequence[Text], seed: int) -> list[Text]:
 
 def words_added(cases: pd.DataFrame) -> pd.Series:
     """By item: how many words longer the replies with it are, on average."""
-    lengths = [cases[name].str.split().str.len() for name in ("with_words", "without_words")]
+    lengths = [cases[name].map(lambda text: len(str(text).split())) for name in ("with_words", "without_words")]
     return (lengths[0] - lengths[1]).groupby(cases["item"]).mean()
 
 

@@ -2,14 +2,16 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, ProbeConfig, WordConfig, bias_list
 from rmviz.configs.word_lists import WordList, parse_word_lists, read_lexicon
 from rmviz.errors import ConfigError, DataError
+from rmviz.probes.alike import Alike, by_encoder, by_words
 from rmviz.probes.biases import BATTERY, bias_cases, one_reply
-from rmviz.probes.edits import Edit, similarity, word_edit, world_edit
+from rmviz.probes.edits import Edit, word_edit, world_edit
 from rmviz.probes.lexicon import built_in
 from rmviz.types import Text
 from rmviz.world.lexicon import TOPICS
@@ -21,27 +23,26 @@ COLUMNS = ["item", "text_id", "unit", "prompt", "with_words", "without_words", "
 
 
 def cases(
-    edit: Edit, texts: Sequence[Text], *, min_similarity: float, seed: int
+    edit: Edit, texts: Sequence[Text], *, min_similarity: float, seed: int, alike: Alike = by_words
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The texts whose reply holds the words, edited; and how many hold them, stay as they are, or change too much.
 
     Returns:
         item, text_id, unit (the pair, or the text), prompt, with_words, without_words, similarity.
     """
-    rows, counts = [], {"num_holding": 0, "num_unchanged": 0, "num_too_different": 0}
-    for text in texts:
-        if not edit.holds(text.reply):
-            continue
-        counts["num_holding"] += 1
-        edited = edit.without(text.reply, random.Random(f"{seed} {edit.name} {text.text_id}"))
-        alike = similarity(text.reply, edited)
-        if edited == text.reply:
-            counts["num_unchanged"] += 1
-        elif alike < min_similarity:
-            counts["num_too_different"] += 1
-        else:
-            unit = text.pair_id or text.text_id
-            rows.append((edit.name, text.text_id, unit, text.prompt, text.reply, edited, alike))
+    holding = [text for text in texts if edit.holds(text.reply)]
+    edited = [edit.without(text.reply, random.Random(f"{seed} {edit.name} {text.text_id}")) for text in holding]
+    changed = [(text, new) for text, new in zip(holding, edited, strict=True) if new != text.reply]
+    shares = alike([(text.reply, new) for text, new in changed])
+    rows = [
+        (edit.name, text.text_id, text.pair_id or text.text_id, text.prompt, text.reply, new, share)
+        for (text, new), share in zip(changed, shares, strict=True)
+        if share >= min_similarity
+    ]
+    counts = {
+        "num_holding": len(holding), "num_unchanged": len(holding) - len(changed),
+        "num_too_different": len(changed) - len(rows),
+    }  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS), counts
 
 
@@ -92,7 +93,8 @@ def probed_cases(
             )
         return pd.DataFrame(rows, columns=COLUMNS), counts, []
     edits, others = edits_of(config)
-    options = {"min_similarity": config.min_similarity, "seed": config.seed}
+    alike = by_encoder(config.similarity_model) if config.similarity_model else by_words
+    options: Any = {"min_similarity": config.min_similarity, "seed": config.seed, "alike": alike}
     made = [(edit.name, *cases(edit, texts, **options)) for edit in edits]
     if not any(len(table) for _, table, _ in made):
         raise DataError(_nothing(made, config.dataset, config.split))

@@ -80,9 +80,10 @@ def _tokens(artifact: Artifact, info: dict[str, Any]) -> str:
     ]
     for title, some in (("Highest", known.head(_ENDS)), ("Lowest", known.tail(_ENDS).iloc[::-1])):
         rows = "".join(
-            f"<tr><td>{escape(repr(str(one.token)))}</td><td>{one.rank}</td><td>{_number(one.reward)}</td><td>{_number(one.z)}</td>"
-            f"<td>{one.feature if one.feature >= 0 else '–'}</td><td>{_number(one.effect)}</td></tr>"
-            for one in some.itertuples()
+            f"<tr><td>{escape(repr(str(one['token'])))}</td><td>{one['rank']}</td><td>{_number(one['reward'])}</td>"
+            f"<td>{_number(one['z'])}</td><td>{one['feature'] if one['feature'] >= 0 else '–'}</td>"
+            f"<td>{_number(one['effect'])}</td></tr>"
+            for one in some.to_dict("records")
         )
         head = "<th>token</th><th>rank</th><th>reward</th><th>z</th><th>feature</th><th>effect</th>"
         parts.append(f"<h2>{title} rewards</h2><table><tr>{head}</tr>{rows}</table>")
@@ -116,8 +117,8 @@ def _answer(info: dict[str, Any]) -> str:
         f"With its features off {_number(info.get('remaining'))} of it remains, so they carry "
         f"{_number(info.get('share'))} ({_interval(info.get('share_low'), info.get('share_high'))}) of it; the features of "
         f"{escape(info['control']) or 'a control topic'} carry {_number(info['control_share'])}.",
-        f"The share of words that stays the same is {_number(info['similarity_mean'])} on average, at least "
-        f"{_number(info['similarity_min'])}.",
+        f"The two wordings are alike by {_number(info['similarity_mean'])} on average, at least "
+        f"{_number(info['similarity_min'])} ({escape(str(info.get('similarity', 'share of the words that stays')))}).",
     ]
     return "".join(f"<p>{line}</p>" for line in lines)
 
@@ -126,7 +127,7 @@ def _section(item: str, counts: dict[str, int], cases: pd.DataFrame, features: p
     own = cases[(cases["item"] == item) & cases["gap"].notna()]
     shown = own.reindex(own["gap"].abs().sort_values(ascending=False, kind="stable").index).head(_EXAMPLES)
     examples = "".join(
-        f"<p>Gap {_number(one.gap)}, {_number(one.similarity)} of the words the same <small>{escape(str(one.text_id))}"
+        f"<p>Gap {_number(one.gap)}, alike by {_number(one.similarity)} <small>{escape(str(one.text_id))}"
         f"</small></p><pre>{escape(str(one.prompt))}</pre><pre>{escape(str(one.with_words))}</pre>"
         f"<pre>{escape(str(one.without_words))}</pre>"
         for one in shown.itertuples()

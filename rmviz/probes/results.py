@@ -16,6 +16,9 @@ from rmviz.probes.scan import ProbeScan
 from rmviz.store.artifact import write_json
 from rmviz.store.tables import save_table
 
+WORD_SHARE = "1 − word edit distance / words: the share of the words that stays"
+"""How texts are compared where no encoder is given."""
+
 
 @dataclass(frozen=True)
 class Results:
@@ -99,7 +102,15 @@ def keep(folder: Path, found: Results, scan: ProbeScan, info: dict[str, Any]) ->
     save_table(found.features, folder / "features.parquet")
     sets = sorted({name for name, _ in scan.sets})
     chosen = {name: [scan.sets[name, half] for half in (0, 1)] for name in sets}
-    facts = {"counts": found.counts, "sets": chosen, "reward_std": found.reward_std, "method": scan.engine.method}
+    encoder = getattr(scan.config, "similarity_model", "")
+    measure = f"cosine of mean token vectors by {encoder}" if encoder else WORD_SHARE
+    facts = {
+        "similarity": measure,
+        "counts": found.counts,
+        "sets": chosen,
+        "reward_std": found.reward_std,
+        "method": scan.engine.method,
+    }
     places = {
         "model": scan.model.id,
         "sae": scan.sae.id,

@@ -54,14 +54,16 @@ def slot_of(rm: RewardModel, prompt: str) -> Slot:
 
 
 def slots(config: TokensConfig, rm: RewardModel, dataset: Artifact | None) -> tuple[list[Slot], int]:
-    """The slots of the prompts that were given, or else of some drawn from the dataset; how many of those were too long.
+    """The slots of the prompts that were given, else of some drawn from the dataset; how many of those were too long.
+
+    Without prompts and dataset there is one slot: a token that stands alone.
 
     Raises:
         DataError: A given prompt, or every prompt of the dataset, is longer than the model reads.
     """
-    if given := prompt_list(config.prompts):
-        return [slot_of(rm, prompt) for prompt in given], 0
-    assert dataset is not None, "the config asks for a dataset where no prompts are given"
+    given = prompt_list(config.prompts)
+    if given or dataset is None:
+        return [slot_of(rm, prompt) for prompt in given or ("",)], 0
     known = list(dict.fromkeys(text.prompt for text in dataset_texts(dataset, config.split)))
     random.Random(f"prompts {config.seed}").shuffle(known)
     found: list[Slot] = []

@@ -36,7 +36,9 @@ def item(probe: Probed, name: str) -> None:
     with left:
         features(probe, name)
     with right:
-        cases(probe, name)
+        case = cases(probe, name)
+    if case:
+        _case(probe, case)
 
 
 def _figures(probe: Probed, name: str) -> list[tuple[str, str, str]]:
@@ -51,7 +53,7 @@ def _figures(probe: Probed, name: str) -> list[tuple[str, str, str]]:
     verdict = _verdict(probe, name)
     if "d_z" in verdict:
         under = f"mean / sd of the gaps, {interval(verdict['d_z_low'], verdict['d_z_high'])}"
-        items.append(("Cohen’s d<sub>z</sub>", number(verdict["d_z"], signed=True), under))
+        items.append(("Cohen’s d_z", number(verdict["d_z"], signed=True), under))
     if (count := len(probe_tables.carriers(probe, name))) and own.get("features"):
         ends = interval(own["remaining_low"], own["remaining_high"])
         items.append(("gap without its features", number(own["remaining"], signed=True), f"{ends}, {count} off"))
@@ -61,6 +63,8 @@ def _figures(probe: Probed, name: str) -> list[tuple[str, str, str]]:
         control = str(probe.info.get("control") or "")
         told = f"features of {escaped(shortened(control, 24))}" if control else "no control had texts"
         items.append(("share a control carries", percent(probe.info["control_share"]), told))
+        alike = number(probe.info["similarity_mean"])
+        items.append(("alike, mean", alike, f"at least {number(probe.info['similarity_min'])}"))
     items.append(("q of the gap", q_value(own["q"]), counts))
     return items
 
@@ -82,11 +86,12 @@ def _meaning(probe: Probed, name: str) -> str:
         if GIVEN in probe.info["sets"]
         else "chosen on one half of the pairs and measured on the other"
     )
+    chosen += "; only such as pull its way, so the share can pass 100 %" if probe.what == "bias" else ""
     held = "replies looked at" if probe.what == "bias" else "replies hold the words"
     return plain(
         f"Gap = reward {with_it} − reward without; intervals are 95 % bootstrap intervals over pairs. Share = what is gone of the "
         f"gap when the features are switched off at once in both texts; they were {chosen}. {counts['num_holding']:,} {held}; left "
-        f"out: {', '.join(left) or 'none'}."
+        f"out: {', '.join(left) or 'none'}. Alike = {alike_help(probe)}."
     )
 
 
@@ -127,7 +132,7 @@ def features(probe: Probed, name: str) -> None:
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
         feature = st.session_state.get(FEATURE)
-        feature_link(probe, int(feature if feature in ids else ids[0]))
+        feature_link(probe, int(feature) if feature is not None and feature in ids else int(ids[0]))
         st.caption("Click a row to choose another.", width="content")
     export.table_buttons(shown, f"{probe.artifact.name}-{name}-features", f"{key}-export")
 
@@ -145,14 +150,14 @@ def _open(key: str, value: Any) -> None:
     st.session_state[key] = value
 
 
-def cases(probe: Probed, name: str) -> None:
-    """The texts in both wordings: a list, and the one that is open."""
+def cases(probe: Probed, name: str) -> dict[str, Any]:
+    """The list of texts; the one that is open, nothing where there is none."""
     table = probe_tables.table(probe.artifact, "cases")
     own = table[(table["item"] == name) & table["gap"].notna()]
     st.markdown("**Texts**")
     if own.empty:
         st.caption("No text could be compared.")
-        return
+        return {}
     order = pickers.choice("Order", ORDERS, "order", "size", label_visibility="collapsed")
     shown = ordered(own, order)
     listed = shown.head(MAX_ROWS)
@@ -164,7 +169,7 @@ def cases(probe: Probed, name: str) -> None:
     column = st.column_config
     st.dataframe(
         listed.assign(without_words=[shortened(text, _EXCERPT) for text in listed["without_words"]]),
-        key=key, hide_index=True, lazy=False, height=min(35 * len(listed) + 38, 240), selection_mode=ROW_CLICK,
+        key=key, hide_index=True, lazy=False, height=min(35 * len(listed) + 38, 330), selection_mode=ROW_CLICK,
         on_select=lambda: _open(CASE, clicked(key, ids, st.session_state.get(CASE))),
         column_order=["gap", "reward_with", "reward_without", "similarity", "without_words", "text_id"],
         column_config={
@@ -182,12 +187,12 @@ def cases(probe: Probed, name: str) -> None:
     chosen = st.session_state.get(CASE)
     chosen = chosen if chosen in own.index else ids[0]
     pickers.keep_in_url("case", None if chosen == ids[0] else str(chosen))
-    _case(probe, {str(k): v for k, v in own.loc[chosen].to_dict().items()})
+    return {str(key): value for key, value in own.loc[chosen].to_dict().items()}
 
 
 def alike_help(probe: Probed) -> str:
     """What the similarity of two wordings is."""
-    return str(probe.info.get("similarity") or "1 − word edit distance / words: the share of the words that stays.")
+    return str(probe.info.get("similarity") or "the share of the words that stays")
 
 
 def ordered(table: pd.DataFrame, order: str) -> pd.DataFrame:

@@ -30,7 +30,7 @@ def ranking(probe: Probed) -> None:
         f"**{num_matter} of {len(table)} {'edits' if probe.what == 'bias' else 'items'} matter** to this reward model by "
         f"{tolerance:g} standard deviations of the rewards or more."
     )
-    left, right = st.columns([11, 9], gap="medium")
+    left, right = st.columns([13, 8], gap="medium")
     names = [str(name) for name in table["item"]]
     with left:
         _table(probe, names)
@@ -86,11 +86,11 @@ def _table(probe: Probed, names: list[str]) -> None:
         "share_high": 100 * table["share_high"],
     }
     st.dataframe(
-        table.assign(**share), key=key, hide_index=True, lazy=False, height=min(35 * len(table) + 38, 580),
+        table.assign(**share), key=key, hide_index=True, lazy=False, height=min(35 * (len(table) + 1) + 3, 580),
         selection_mode=ROW_CLICK,
         on_select=lambda: _choose(clicked(key, names, st.session_state.get(ITEM))),
-        column_order=["rank", "item", "verdict", "gap_in_std", "gap", "gap_low", "gap_high", "q", *extra[:1], "share",
-                      "share_low", "share_high", "num_texts", *extra[1:]],
+        column_order=["rank", "item", "verdict", "gap_in_std", "gap", "q", *extra[:1], "share", "num_texts", *extra[1:],
+                      "gap_low", "gap_high", "share_low", "share_high"],
         column_config={
             "rank": column.NumberColumn("", width=34, format="%d"),
             "item": column.TextColumn("edit" if probe.what == "bias" else "words", width=112),

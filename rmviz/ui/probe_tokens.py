@@ -98,13 +98,13 @@ def _search(probe: Probed, table: pd.DataFrame) -> None:
     ids = [int(token) for token in listed["token_id"]]
     key = f"tokens-{probe.artifact.id}-{zlib.crc32(repr((query, kind)).encode('utf-8', 'replace'))}"
     column = st.column_config
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns([2, 1], gap="medium")
     with left:
         st.dataframe(
             listed, key=key, hide_index=True, lazy=False, height=420, selection_mode=ROW_CLICK,
             on_select=lambda: _choose(clicked(key, ids, st.session_state.get(TOKEN))),
-            column_order=["rank", "shown", "reward", "z", "reward_low", "reward_high", "feature", "effect", "fires",
-                          "special", "token_id"],
+            column_order=["rank", "shown", "reward", "z", "feature", "effect", "fires", "special", "token_id", "reward_low",
+                          "reward_high"],
             column_config={
                 "rank": column.NumberColumn("rank", width=64, format="%d"),
                 "shown": column.TextColumn("token", width=120, help="· marks a space."),
@@ -150,7 +150,7 @@ def _token(probe: Probed, table: pd.DataFrame, listed: list[int]) -> None:
     if chosen not in known.index:
         chosen = listed[0]
     pickers.keep_in_url("token", None if chosen == listed[0] else str(chosen))
-    row = known.loc[chosen]
+    row = {str(name): value for name, value in known.loc[chosen].to_dict().items()}
     st.html(
         f'<div class="rm"><b>{escaped(visible(str(row["token"])))}</b> <span class="muted">reward '
         f"{number(float(row['reward']), signed=True)}, rank {int(row['rank']):,} of {len(table):,}</span></div>"
@@ -164,9 +164,9 @@ def _token(probe: Probed, table: pd.DataFrame, listed: list[int]) -> None:
         return
     words = probe.words
     lines = "".join(
-        f'<tr><td class="num">{line.feature}</td><td>{escaped(words.get(int(line.feature), ""))}</td>'
-        f'<td class="num"><span class="{style.sign_class(line.effect)}">{number(line.effect, signed=True)}</span></td></tr>'
-        for line in own.itertuples()
+        f'<tr><td class="num">{line["feature"]}</td><td>{escaped(words.get(int(line["feature"]), ""))}</td>'
+        f'<td class="num"><span class="{style.sign_class(line["effect"])}">{number(line["effect"], signed=True)}</span></td></tr>'
+        for line in own.to_dict("records")
     )
     st.html(
         f'<div class="rm"><table class="rm-table"><tr><th>feature</th><th>fires on</th><th>effect</th></tr>{lines}</table></div>'

@@ -3,11 +3,12 @@
 import random
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rmviz.configs.word_lists import WordList, parse_word_lists, read_lexicon
-from rmviz.errors import ConfigError
+from rmviz.errors import ConfigError, ModelError
 from rmviz.probes.edits import similarity, substituted, word_edit, world_edit
 from rmviz.probes.lexicon import built_in
 from rmviz.world.lexicon import EUPHEMISM_OF, TOPIC_OF, words_of
@@ -94,3 +95,32 @@ def test_the_built_in_lexicon_says_the_same_in_other_words():
         assert not any(pool & set(other.split()) for others in words.substitutes.values() for other in others), (
             words.name
         )
+
+
+def test_an_encoder_gates_by_the_cosine_of_mean_vectors(space, tmp_path):
+    from rmviz.configs.probes import EuphemismConfig
+    from rmviz.data.load import dataset_texts
+    from rmviz.probes.alike import _loaded, by_encoder
+    from rmviz.probes.cases import probed_cases
+
+    folder = str(space.resolve("rm").path("model/config.json").parent)
+    alike = by_encoder(folder)
+    one, other = "The midwife rests.", "The garden was quiet near a pregnant womb."
+    model, tokenizer = _loaded(folder)
+    means = []
+    for text in (one, other):
+        batch = tokenizer(text, return_tensors="pt")
+        means.append(model(**{k: batch[k] for k in ("input_ids", "attention_mask")}).last_hidden_state[0].mean(0))
+    wanted = torch.nn.functional.cosine_similarity(*means, dim=0).item()
+    assert alike([(one, other), (other, one), (one, one)]) == pytest.approx([wanted, wanted, 1], abs=1e-5)
+    texts = dataset_texts(space.resolve("data"))
+    config = {"sae": "sae", "dataset": "data", "topic": "pregnancy", "maker": "world", "similarity_model": folder}
+    table, counts, _ = probed_cases(EuphemismConfig(**config, min_similarity=0.0), texts)
+    own = table[table["item"] == "pregnancy"]
+    bar = float(own["similarity"].median())
+    strict, left, _ = probed_cases(EuphemismConfig(**config, min_similarity=bar), texts)
+    kept = strict[strict["item"] == "pregnancy"]
+    assert kept["text_id"].tolist() == own.loc[own["similarity"] >= bar, "text_id"].tolist() and len(kept) < len(own)
+    assert left["pregnancy"]["num_too_different"] == len(own) - len(kept) + counts["pregnancy"]["num_too_different"]
+    with pytest.raises(ModelError, match="no folder"):
+        by_encoder("/nowhere/at/all")

@@ -91,6 +91,10 @@ def test_prompts_that_do_not_fit_are_a_sentence(space, tmp_path, changes, messag
         tokens.run(replace(ASK, **changes), space, Counting(tmp_path))
 
 
-def test_something_must_be_asked():
-    with pytest.raises(ConfigError, match="say what the tokens answer"):
-        TokensConfig(sae="sae")
+def test_without_a_prompt_tokens_stand_alone(space, tmp_path):
+    made = tokens.run(TokensConfig(sae="sae", num_explained=1), space, Counting(tmp_path))
+    table = load_table(made.path("tokens.parquet")).set_index("token")
+    (reward,) = from_artifact(space.resolve("rm")).score([Text(text_id="t", prompt="", reply=" river")])
+    assert table.loc[" river", "reward"] == pytest.approx(reward, abs=1e-4)
+    with pytest.raises(ConfigError, match="num_prompts must be at least 1"):
+        TokensConfig(sae="sae", num_prompts=0)
