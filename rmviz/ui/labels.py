@@ -35,7 +35,7 @@ def told(features: Artifact, feature: int, label: Label | None) -> None:
             st.caption(plain(f"The label cannot be scored: {error}."))
             return
         parts = _sentences(score, label) if score else []
-        judge = "The judge is the words of the label."
+        judge = "The judge: whether a text holds a content word of the label."
     else:
         parts, judge = _kept_sentences(label), f"From {label.artifact}."
         if label.score.get("problem"):
@@ -137,7 +137,7 @@ def _sentences(score: LabelScore, label: Label) -> list[str]:
     parts = [
         f"It tells firing from silent texts with balanced accuracy {number(accuracy.value)} "
         f"[{number(accuracy.low)}, {number(accuracy.high)}] (0.5 is chance; {score.num_firing} firing and "
-        f"{score.num_silent} silent texts that it was not made from)."
+        f"{score.num_silent} silent texts kept aside)."
         if accuracy.n
         else "There are not both firing and silent texts to score it on."
     ]

@@ -49,7 +49,7 @@ def test_a_label_is_given_on_the_feature_s_page_and_taken_away(open_page, text_o
     assert {f: (one.label, one.direction) for f, one in kept.items()} == {7: (EVIL, "lowers")}
     test = open_page("features", feature="7")
     words = text_of(test)
-    assert "&lt;img src=x" in words and ">hand<" in words and "The judge is the words of the label" in words
+    assert "&lt;img src=x" in words and ">hand<" in words and "content word of the label" in words
     rows = test.dataframe[0].value
     assert rows.loc[rows["feature"] == 7, "label"].tolist() == [EVIL]
     test.text_input(key="q").set_value("births").run()
@@ -115,7 +115,7 @@ def test_what_was_repaired_links_on(open_page, text_of, space, planted):
     try:
         test = open_page("features", feature="7", repair="true")
         words = re.sub(r"\\", "", text_of(test))
-        assert "features 7 scaled to 0" in words and "1 pair of 40 dropped" in words
+        assert "features 7, scale 0" in words and "1 pair of 40 dropped" in words
         links = " ".join(str(link.proto.query_string) for link in test.get("page_link"))
         assert compared.kept.id in links and data.kept.id in links
     finally:
