@@ -9,7 +9,7 @@ import streamlit as st
 
 from rmviz.backend.wire import AblateAnswer, FeaturesAnswer
 from rmviz.store.artifact import Artifact
-from rmviz.ui import cached, drafts, export, live, pickers, readings
+from rmviz.ui import cached, drafts, export, live, pickers, readings, repair
 from rmviz.ui.words import SIGN, counted, shortened
 
 MAX_SLIDERS = 12
@@ -37,6 +37,7 @@ def bench(
         _buttons(scales)
         _table(sae, draft, rows, scales)
         _sliders(scales, rows)
+        repair.scales_button(sae, scales)
         shown, fire = len(rows), max(answer.num_rows for answer in answers)
         listed = f"the {shown:,} strongest are listed" if fire > shown else f"{counted(shown, 'feature')} fire"
         st.caption(

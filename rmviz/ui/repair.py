@@ -1,7 +1,7 @@
 """Repair: a patched model with some features off or scaled, or the data without the pairs that they decide."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from rmviz.configs.models import PatchConfig
 from rmviz.errors import ConfigError
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
-from rmviz.ui import cached, job_launch, names, pickers, router
+from rmviz.ui import cached, job_drafts, job_launch, names, pickers, router
 from rmviz.ui import jobs as listing
 from rmviz.ui.words import counted, plain, shortened
 
@@ -48,6 +48,16 @@ def panel(features: Artifact, table: pd.DataFrame, feature: int) -> None:
         if reason := listing.why_no_changes():
             st.caption(reason)
         _results(artifacts, sae)
+
+
+def scales_button(sae: Artifact, scales: Mapping[int, float]) -> None:
+    """Scales that stand in the Playground as the settings of a patch."""
+    changed = {feature: scale for feature, scale in scales.items() if scale != 1}
+    if changed and st.button("Keep as a patched model", icon=":material/healing:", type="tertiary", key="pg-patch"):
+        written = ", ".join(f"{feature}={scale:g}" for feature, scale in changed.items())
+        job_drafts.fill("model.patch", {"sae": sae.id, "features": written})
+        job_drafts.show("model.patch")
+        router.go("train", {"kind": "model.patch"})
 
 
 def _chosen(features: Artifact, table: pd.DataFrame, feature: int) -> list[int]:

@@ -121,3 +121,14 @@ def test_what_was_repaired_links_on(open_page, text_of, space, planted):
     finally:
         for artifact in (one.kept, compared.kept, data.kept):
             shutil.rmtree(artifact.folder)
+
+
+def test_scales_of_the_playground_become_the_draft_of_a_patch(open_page, space, planted):
+    test = open_page("playground", prompt="Human: a", a=" the old sailor spoke", scales="3:0,5:0.5,6:1")
+    test.button(key="pg-patch").click().run()
+    assert not test.exception
+    drafts = test.session_state["_job-drafts"]
+    assert (
+        drafts["model.patch"].values["features"] == "3=0, 5=0.5"
+        and drafts["model.patch"].values["sae"] == planted["sae"].id
+    )
