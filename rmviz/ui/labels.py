@@ -37,9 +37,9 @@ def told(features: Artifact, feature: int, label: Label | None) -> None:
             st.caption(plain(f"The label cannot be scored: {error}."))
             return
         parts = _sentences(score, label) if score else []
-        judge = "The judge: whether a text holds a content word of the label."
+        judge = f"{_judge('words')} Whoever gave it may have seen some of these texts."
     else:
-        parts, judge = _kept_sentences(label), f"From {label.artifact}."
+        parts, judge = _kept_sentences(label), f"{_judge(str(label.score['judge']))} From {label.artifact}."
         if label.score.get("problem"):
             parts.append(f"The language model gave no label ({label.score['problem']}), so these are words.")
     st.caption(plain(" ".join([*parts, judge])))
@@ -137,6 +137,13 @@ def _taken(key: str, sae: str) -> None:
         st.session_state[_IMPORTED] = f"{counted(len(found), 'label')} taken over."
     except RmvizError as error:
         st.session_state[_IMPORTED] = f"Nothing was taken over: {error}."
+
+
+def _judge(name: str) -> str:
+    """What says from the label whether the feature fires on a text."""
+    if name == "words":
+        return "The judge: a text is said to fire when it holds one of the label's words."
+    return f"The judge: {name}, asked of each text whether a feature with this label fires on it."
 
 
 def _sentences(score: LabelScore, label: Label) -> list[str]:

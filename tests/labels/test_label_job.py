@@ -140,6 +140,7 @@ def test_a_language_model_judges_and_is_never_asked_twice(space, tmp_path):
     places = [texts.text_ids.to_pylist().index(text_id) for text_id in held["text_id"]]
     assert held["said"].tolist() == ["gambling" in text for text in texts.written(places)]
     assert len(asked) == len(set(asked)) == 1 + len(held) and row["num_unanswered"] == 0
+    assert row["judge"] == "openai labeller"
 
 
 def test_given_labels_are_scored_and_the_newest_names_the_feature(space, made, tmp_path):
