@@ -179,7 +179,7 @@ class LabelScan:
         found: dict[int, Proposal] = {}
         for number in range(_TRIES):
             missing = [feature for feature in features if feature not in found or not found[feature].label]
-            answers = asked.answers([wishes[feature] for feature in missing], again=number)
+            answers = asked.answers([wishes[feature] for feature in missing], again=number, opening="LABEL:")
             found |= {feature: proposal(answer) for feature, answer in zip(missing, answers, strict=True)}
         return found
 
