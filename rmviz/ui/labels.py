@@ -69,7 +69,7 @@ def editor(features: Artifact, feature: int, label: Label | None) -> None:
             with st.container(horizontal=True):
                 st.form_submit_button("Save", type="primary", on_click=_save, args=(root, sae, feature))
                 st.form_submit_button(
-                    "Take away", disabled=by_hand is None, on_click=set_labels, args=(root, sae, {feature: None})
+                    "Take away", disabled=by_hand is None, on_click=_take_away, args=(root, sae, feature)
                 )
         if said := st.session_state.pop(_SAID, ""):
             st.caption(plain(said))
@@ -83,6 +83,10 @@ def _save(root: Path, sae: str, feature: int) -> None:
         set_labels(root, sae, {feature: new_label(text, direction, note)})
     except RmvizError as error:
         st.session_state[_SAID] = f"The label was not kept: {error}."
+
+
+def _take_away(root: Path, sae: str, feature: int) -> None:
+    set_labels(root, sae, {feature: None})
 
 
 def popover(features: Artifact) -> None:
