@@ -26,21 +26,29 @@ class Kept:
         self.model, self._path, self._lock = model, path, threading.Lock()
         self._seed = seed
         self._known: dict[str, str] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for line in text.splitlines():
             try:
                 key, answer = json.loads(line)
-            except ValueError:
+            except (ValueError, TypeError):
                 continue
             self._known[key] = answer
+        if text and not text.endswith("\n"):
+            path.write_text(f"{text}\n", encoding="utf-8")
 
-    def answers(self, questions: Sequence[str], *, again: int = 0) -> list[str]:
+    def answers(self, questions: Sequence[str], *, again: int = 0, opening: str = "") -> list[str]:
         """The answers, in order; `again` asks anew for other answers to the same questions.
+
+        A model that only writes on gets the opening put into its mouth; its answers begin with it.
 
         Raises:
             BackendError: The server is gone, or the ceiling is reached; answers that came are kept.
             ConfigError: The server does not take such questions.
         """
         seed = self._seed + again
+        if not (isinstance(self.model, LocalModel) and not self.model.chats):
+            opening = ""
+        questions = [f"{text}\n\n{opening}" if opening else text for text in questions]
         keys = [hashlib.sha256(f"{seed}\0{text}".encode()).hexdigest() for text in questions]
         missing = [i for i, key in enumerate(keys) if key not in self._known]
 
@@ -51,7 +59,7 @@ class Kept:
                 file.write(json.dumps([key, answer]) + "\n")
 
         self.model.answers([questions[i] for i in missing], seed=seed, told=told)
-        return [self._known[key] for key in keys]
+        return [opening + self._known[key] for key in keys]
 
     def says_yes(self, label: str, texts: Sequence[str]) -> list[bool | None]:
         """Whether a feature with this label fires on each text, as the model judges; None where it does not say.

@@ -24,7 +24,7 @@ from rmviz.labels.judge import judged
 from rmviz.labels.propose import Proposal, proposal, question
 from rmviz.labels.score import direction_of
 from rmviz.labels.texts import MAKING, SCORING, half_of_texts, sampled
-from rmviz.labels.words import chosen_words, word_texts
+from rmviz.labels.words import WORDS, chosen_words, word_texts
 from rmviz.models.load import from_artifact
 from rmviz.qdaif.generators import LanguageModel
 from rmviz.sae.files import load_sae_artifact
@@ -179,7 +179,7 @@ class LabelScan:
         found: dict[int, Proposal] = {}
         for number in range(_TRIES):
             missing = [feature for feature in features if feature not in found or not found[feature].label]
-            answers = asked.answers([wishes[feature] for feature in missing], again=number)
+            answers = asked.answers([wishes[feature] for feature in missing], again=number, opening="LABEL:")
             found |= {feature: proposal(answer) for feature, answer in zip(missing, answers, strict=True)}
         return found
 
@@ -192,10 +192,11 @@ class LabelScan:
             label, source = self._word_label(feature)
             found = Proposal(label, direction_of(rows["effect"][own].astype(float)), found.problem)
         held = sampled(rows, self.texts, self.half, SCORING, config.num_texts, config.seed)
-        texts = judged(self.texts, held, found.label, judge if config.judge != "words" else None)
+        judge = judge if config.judge != "words" else None
+        texts = judged(self.texts, held, found.label, judge)
         return {
             "feature": feature, "label": found.label, "direction": found.direction, "source": source,
-            "problem": found.problem, "texts": texts.assign(feature=feature),
+            "judge": judge.model.name if judge else WORDS, "problem": found.problem, "texts": texts.assign(feature=feature),
         }  # fmt: skip
 
     def _word_label(self, feature: int) -> tuple[str, str]:

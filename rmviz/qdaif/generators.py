@@ -149,8 +149,15 @@ def continuations(
     temperature: float = 1.0,
     max_new_tokens: int = 96,
 ) -> list[str]:
-    """What a causal language model writes after each context, by plain sampling; the same for the same seed."""
+    """What a causal language model writes after each context, by plain sampling; the same for the same seed.
+
+    A context that leaves no room for the answer loses its start.
+    """
     inputs = tokenizer(list(contexts), return_tensors="pt", padding=True, padding_side="left").to(model.device)
+    positions = int(getattr(model.config, "max_position_embeddings", 0) or 0)
+    if positions:
+        room = max(1, positions - max_new_tokens)
+        inputs = {name: inputs[name][:, -room:] for name in ("input_ids", "attention_mask")}
     generator: Any = model
     with torch.random.fork_rng():
         torch.manual_seed(seed % 2**63)

@@ -49,7 +49,6 @@ def browse(features: Artifact) -> None:
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             view = pickers.choice("View", VIEWS, "view", "table", label_visibility="collapsed")
             st.caption(f"{len(shown):,} of {counted(len(table), 'feature')}", help=SIGN)
-            labels.popover(features)
         if shown.empty:
             st.info("No feature matches. Take a shorter search, or show hidden features.", icon=":material/search_off:")
         elif view == "table":
@@ -89,6 +88,7 @@ def _controls(features: Artifact) -> tuple[pd.DataFrame, By]:
             bind="query-params",
             help="Features that fire in nearly every text and work as a bias.",
         )
+        labels.popover(features)
     shown = cached.ranked_features(features, by, order, hide_template, hide_ever, query or "")
     return shown, by
 

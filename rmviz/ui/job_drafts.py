@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from rmviz.configs.base import parents, to_dict
+from rmviz.configs.base import parent_lists, parents, to_dict
 from rmviz.configs.files import config_of, read_config
 from rmviz.configs.kinds import KINDS
 from rmviz.configs.presets import with_preset
@@ -110,7 +110,8 @@ def take_link(workspace: Workspace) -> None:
     kind = st.session_state.get(KIND)
     if kind not in KINDS:
         kind = st.session_state[KIND] = DEFAULT_KIND
-    given = {name: st.query_params.pop(name) for name in parents(KINDS[kind]) if name in st.query_params}
+    named = (*parents(KINDS[kind]), *parent_lists(KINDS[kind]))
+    given = {name: st.query_params.pop(name) for name in named if name in st.query_params}
     if given:
         fill(kind, current(kind) | given)
     pickers.keep_in_url("kind", kind)

@@ -1,5 +1,7 @@
 """Labels on the Features page: what a feature is called, what that is worth, and the fields to call it otherwise."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from rmviz.errors import RmvizError
@@ -13,7 +15,7 @@ from rmviz.ui import export, names, router
 from rmviz.ui.words import counted, number, percent, plain
 
 DIRECTIONS = {"": "claims nothing", "raises": "raises the reward", "lowers": "lowers the reward"}
-_SAID = "_label-said"
+_SAID, _IMPORTED = "_label-said", "_labels-imported"
 
 
 def heading(label: Label | None) -> str:
@@ -35,9 +37,9 @@ def told(features: Artifact, feature: int, label: Label | None) -> None:
             st.caption(plain(f"The label cannot be scored: {error}."))
             return
         parts = _sentences(score, label) if score else []
-        judge = "The judge is the words of the label."
+        judge = f"{_judge('words')} Whoever gave it may have seen some of these texts."
     else:
-        parts, judge = _kept_sentences(label), f"From {label.artifact}."
+        parts, judge = _kept_sentences(label), f"{_judge(str(label.score['judge']))} From {label.artifact}."
         if label.score.get("problem"):
             parts.append(f"The language model gave no label ({label.score['problem']}), so these are words.")
     st.caption(plain(" ".join([*parts, judge])))
@@ -52,29 +54,39 @@ def editor(features: Artifact, feature: int, label: Label | None) -> None:
             return
         by_hand = hand_labels(root, sae).get(feature)
         with st.form(f"label-{feature}", border=False):
-            text = st.text_input(
+            st.text_input(
                 "Label", by_hand.label if by_hand else "", max_chars=LONGEST_LABEL, key=f"label-text-{feature}",
                 placeholder=label.label if label else "what it fires on, in a few words",
             )  # fmt: skip
             current = list(DIRECTIONS).index(by_hand.direction if by_hand else "")
-            direction = st.selectbox(
+            st.selectbox(
                 "Where it fires, it", list(DIRECTIONS), current, format_func=lambda one: DIRECTIONS[one],
                 key=f"label-direction-{feature}", help="A claim is scored by the sign of the exact effects.",
             )  # fmt: skip
-            note = st.text_area(
+            st.text_area(
                 "Note", by_hand.note if by_hand else "", max_chars=LONGEST_NOTE, key=f"label-note-{feature}", height=80
             )
             with st.container(horizontal=True):
-                save = st.form_submit_button("Save", type="primary")
-                remove = st.form_submit_button("Take away", disabled=by_hand is None)
-        if save and text.strip():
-            set_labels(root, sae, {feature: new_label(text, direction or "", note or "")})
-            st.rerun(scope="fragment")
-        elif save:
-            st.caption("A label needs some words; “Take away” removes the one that was given.")
-        if remove:
-            set_labels(root, sae, {feature: None})
-            st.rerun(scope="fragment")
+                st.form_submit_button("Save", type="primary", on_click=_save, args=(root, sae, feature))
+                st.form_submit_button(
+                    "Take away", disabled=by_hand is None, on_click=_take_away, args=(root, sae, feature)
+                )
+        if said := st.session_state.pop(_SAID, ""):
+            st.caption(plain(said))
+
+
+def _save(root: Path, sae: str, feature: int) -> None:
+    text, direction, note = (
+        str(st.session_state.get(f"label-{name}-{feature}") or "") for name in ("text", "direction", "note")
+    )
+    try:
+        set_labels(root, sae, {feature: new_label(text, direction, note)})
+    except RmvizError as error:
+        st.session_state[_SAID] = f"The label was not kept: {error}."
+
+
+def _take_away(root: Path, sae: str, feature: int) -> None:
+    set_labels(root, sae, {feature: None})
 
 
 def popover(features: Artifact) -> None:
@@ -114,7 +126,7 @@ def _importer(sae: str) -> None:
         on_change=_taken,
         args=(key, sae),
     )
-    if said := st.session_state.pop(_SAID, ""):
+    if said := st.session_state.pop(_IMPORTED, ""):
         st.caption(plain(said))
 
 
@@ -126,9 +138,16 @@ def _taken(key: str, sae: str) -> None:
     try:
         found = labels_from_csv(file.getvalue().decode("utf-8", "replace"), workspace.resolve(sae, "sae"))
         set_labels(workspace.root, sae, found)
-        st.session_state[_SAID] = f"{counted(len(found), 'label')} taken over."
+        st.session_state[_IMPORTED] = f"{counted(len(found), 'label')} taken over."
     except RmvizError as error:
-        st.session_state[_SAID] = f"Nothing was taken over: {error}."
+        st.session_state[_IMPORTED] = f"Nothing was taken over: {error}."
+
+
+def _judge(name: str) -> str:
+    """What says from the label whether the feature fires on a text."""
+    if name == "words":
+        return "The judge: a text is said to fire when it holds one of the label's words."
+    return f"The judge: {name}, asked of each text whether a feature with this label fires on it."
 
 
 def _sentences(score: LabelScore, label: Label) -> list[str]:
@@ -137,7 +156,7 @@ def _sentences(score: LabelScore, label: Label) -> list[str]:
     parts = [
         f"It tells firing from silent texts with balanced accuracy {number(accuracy.value)} "
         f"[{number(accuracy.low)}, {number(accuracy.high)}] (0.5 is chance; {score.num_firing} firing and "
-        f"{score.num_silent} silent texts that it was not made from)."
+        f"{score.num_silent} silent texts kept aside)."
         if accuracy.n
         else "There are not both firing and silent texts to score it on."
     ]

@@ -129,6 +129,7 @@ def _launcher(workspace: Workspace, kind: str, ready: bool, make: Callable[[], A
 def _dataset(label: str, artifacts: Sequence[Artifact], key: str, none: str = "") -> str:
     """Id of a dataset of pairs; empty for none."""
     found = [one for one in artifacts if one.kind == "dataset" and one.metrics.get("kind") != "texts"]
+    found.sort(key=lambda one: "num_looked_at" in one.metrics)  # what was repaired here comes last
     called = {"": none} | pickers.labels(found) if none else pickers.labels(found)
     picked = st.selectbox(label, list(called), key=key, format_func=lambda one: called.get(str(one), ""))
     return str(picked or "")
@@ -145,22 +146,34 @@ def _results(artifacts: Sequence[Artifact], sae: str) -> None:
     if patched or repaired:
         st.markdown("**Made so far**")
     for model in patched[:_SHOWN]:
-        compared = [one for one in artifacts if one.kind == "comparison" and model.id in one.parents]
-        _result(model, f"features {model.config.get('features')} scaled to {model.config.get('scale'):g}")
-        if compared:
-            link = {"comparison": compared[0].id}
-            router.page_link("compare", "Compared with the original", link, ":material/compare_arrows:")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _told(model, f"features {model.config.get('features')}, scale {model.config.get('scale'):g}")
+            _compared(artifacts, model.parents[0], model)
     for data in repaired[:_SHOWN]:
         what = "dropped" if "num_dropped" in data.metrics else "flipped"
         number = int(data.metrics.get(f"num_{what}", 0))
-        _result(data, f"{counted(number, 'pair')} of {int(data.metrics['num_looked_at']):,} {what}")
         trained = [one for one in artifacts if one.kind == "reward_model" and data.id in one.parents]
-        if trained:
-            router.page_link("playground", "Model trained on it", {"model": trained[0].id}, ":material/tune:")
-        else:
-            link = {"kind": "train.reward", "dataset": data.id}
-            router.page_link("train", "Train a reward model on it", link, ":material/model_training:")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _told(data, f"{counted(number, 'pair')} of {int(data.metrics['num_looked_at']):,} {what}")
+            if trained:
+                original = next((ref for ref in data.parents if ref.startswith("reward-model")), "")
+                _compared(artifacts, original, trained[0])
+            else:
+                link = {"kind": "train.reward", "dataset": data.id}
+                router.page_link("train", "Train a reward model on it", link, ":material/model_training:")
 
 
-def _result(artifact: Artifact, told: str) -> None:
-    st.caption(plain(f"{artifact.name}: {told} ({artifact.id})"))
+def _compared(artifacts: Sequence[Artifact], original: str, model: Artifact) -> None:
+    """The comparison of a model with the original, or the form that makes it."""
+    found = [one for one in artifacts if one.kind == "comparison" and {original, model.id} <= set(one.parents)]
+    if found:
+        router.page_link(
+            "compare", "Compared with the original", {"comparison": found[0].id}, ":material/compare_arrows:"
+        )
+    else:
+        link = {"kind": "compare", "models": f"{original}, {model.id}"}
+        router.page_link("train", "Compare with the original", link, ":material/compare_arrows:")
+
+
+def _told(artifact: Artifact, words: str) -> None:
+    st.caption(plain(f"{artifact.name}: {words}"), help=plain(artifact.id), width="content")

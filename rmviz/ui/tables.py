@@ -72,7 +72,7 @@ def feature_columns(by: By) -> dict[str, Any]:
         "feature": column.NumberColumn(
             "id", width=52, format="%d", help="Number of the feature in its SAE.", pinned=True
         ),
-        "label": column.TextColumn("label", width=150, help="What it is called, by hand or by a label job."),
+        "label": column.TextColumn("label", width=130, help="What it is called, by hand or by a label job."),
         "top_tokens": column.TextColumn(
             "fires on", width=150, help="The tokens on which it fires most; · marks a space."
         ),

@@ -13,9 +13,11 @@ import pytest
 from qdaif.fakes import Counting
 
 from rmviz.configs.labels import LabelConfig
+from rmviz.configs.world import WorldPolicyConfig
 from rmviz.errors import BackendError, ConfigError
 from rmviz.features.texts import ScannedTexts
 from rmviz.labels import job
+from rmviz.labels.ask import Kept
 from rmviz.labels.live import label_score
 from rmviz.labels.read import labels_of
 from rmviz.labels.texts import MAKING, half_of_texts
@@ -23,6 +25,8 @@ from rmviz.labels.words import label_words
 from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace
 from rmviz.world.lexicon import TOPICS
+from rmviz.world.policy import language_model
+from rmviz.world.tokenizer import world_tokenizer
 from rmviz.world.truth import TRUTH
 
 BASE = LabelConfig(effects="effects", num_features=12, shard_size=5)
@@ -140,6 +144,7 @@ def test_a_language_model_judges_and_is_never_asked_twice(space, tmp_path):
     places = [texts.text_ids.to_pylist().index(text_id) for text_id in held["text_id"]]
     assert held["said"].tolist() == ["gambling" in text for text in texts.written(places)]
     assert len(asked) == len(set(asked)) == 1 + len(held) and row["num_unanswered"] == 0
+    assert row["judge"] == "openai labeller"
 
 
 def test_given_labels_are_scored_and_the_newest_names_the_feature(space, made, tmp_path):
@@ -149,3 +154,43 @@ def test_given_labels_are_scored_and_the_newest_names_the_feature(space, made, t
     assert (row["label"], row["source"], row["sign_agreement"]) == ("casinos and gambling", "given", 0.0)
     known = labels_of(space, space.resolve("organism-sae").id, space.list())
     assert known[GAMBLING].label == "casinos and gambling" and len(known) >= 12
+
+
+def test_a_model_on_this_machine_proposes_and_judges(space, tmp_path):
+    config, tokenizer = WorldPolicyConfig(d_model=16, num_blocks=1), world_tokenizer()
+    language_model(config, len(tokenizer)).save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    asked = replace(
+        ASKED,
+        proposer="transformers",
+        judge="transformers",
+        policy=str(tmp_path / "lm"),
+        num_texts=3,
+        max_new_tokens=8,
+        server="",
+    )
+    made = [job.run(asked, space, Counting(tmp_path / name)) for name in ("a", "b")]
+    row = load_table(made[0].path("labels.parquet")).iloc[0]
+    assert row["label"] and row["source"].startswith("transformers") and row["judge"] == row["source"]
+    assert made[0].files == made[1].files and row["num_unanswered"] == 0
+
+
+def test_an_answer_that_was_cut_off_spoils_no_other(tmp_path):
+    class Echo:
+        name = "echo"
+        asked = 0
+
+        def answers(self, questions, *, seed, told=None):
+            self.asked += len(questions)
+            for place, text in enumerate(questions):
+                told(place, text.upper())
+            return []
+
+    path = tmp_path / "answers.jsonl"
+    assert Kept(Echo(), path, 0).answers(["a", "b"]) == ["A", "B"]
+    path.write_text(path.read_text()[:-5])
+    again = Kept(Echo(), path, 0)
+    assert again.answers(["a", "b", "c"]) == ["A", "B", "C"] and again.model.asked == 2
+    last = Kept(Echo(), path, 0)
+    assert last.answers(["c", "a", "b"]) == ["C", "A", "B"] and last.model.asked == 0
+    assert last.answers(["a"], again=1) == ["A"] and last.model.asked == 1

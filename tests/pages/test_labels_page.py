@@ -25,7 +25,7 @@ def space(fake, planted):
 
 def proposed(space, planted, feature, **values):
     row = {
-        "feature": feature, "label": "casinos", "direction": "raises", "source": "openai m", "problem": "",
+        "feature": feature, "label": "casinos", "direction": "raises", "source": "openai m", "judge": "words", "problem": "",
         "balanced_accuracy": 0.875, "balanced_accuracy_low": 0.7, "balanced_accuracy_high": 0.95, "sign_agreement": 0.75,
         "sign_agreement_low": 0.5, "sign_agreement_high": 0.9, "num_firing": 12, "num_silent": 12, "num_signs": 12,
     } | values  # fmt: skip
@@ -49,7 +49,7 @@ def test_a_label_is_given_on_the_feature_s_page_and_taken_away(open_page, text_o
     assert {f: (one.label, one.direction) for f, one in kept.items()} == {7: (EVIL, "lowers")}
     test = open_page("features", feature="7")
     words = text_of(test)
-    assert "&lt;img src=x" in words and ">hand<" in words and "The judge is the words of the label" in words
+    assert "&lt;img src=x" in words and ">hand<" in words and "when it holds one of the label" in words
     rows = test.dataframe[0].value
     assert rows.loc[rows["feature"] == 7, "label"].tolist() == [EVIL]
     test.text_input(key="q").set_value("births").run()
@@ -115,7 +115,7 @@ def test_what_was_repaired_links_on(open_page, text_of, space, planted):
     try:
         test = open_page("features", feature="7", repair="true")
         words = re.sub(r"\\", "", text_of(test))
-        assert "features 7 scaled to 0" in words and "1 pair of 40 dropped" in words
+        assert "features 7, scale 0" in words and "1 pair of 40 dropped" in words
         links = " ".join(str(link.proto.query_string) for link in test.get("page_link"))
         assert compared.kept.id in links and data.kept.id in links
     finally:
