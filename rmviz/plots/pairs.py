@@ -36,7 +36,7 @@ def waterfall_bars(parts: pd.DataFrame, *, title: str, facts: Sequence[str] = ()
     figure = go.Figure(
         go.Bar(
             y=places, x=(ends - starts).tolist(), base=starts.tolist(), orientation="h", marker={"color": colours},
-            text=[f"{v:+.3g}" for v in [*value, margin]], textposition="outside", cliponaxis=False, showlegend=False,
+            text=[f"{round(v, 6):+.3g}" for v in [*value, margin]], textposition="outside", cliponaxis=False, showlegend=False,
             customdata=[[int(feature)] for feature in [*parts["feature"], -1]],
             hovertext=[*hovers, f"margin {margin:+.4g}"], hoverinfo="text", error_x=_whiskers(parts),
         )
@@ -56,7 +56,7 @@ def waterfall_bars(parts: pd.DataFrame, *, title: str, facts: Sequence[str] = ()
     reach = [*starts, *ends]
     pad = 0.14 * (max(reach) - min(reach) or 1.0)
     figure.update_xaxes(range=[min(reach) - pad, max(reach) + pad])
-    figure.update_yaxes(tickvals=places, ticktext=names, range=[len(names) - 0.5, -0.5], showgrid=False)
+    figure.update_yaxes(tickvals=places, ticktext=names, range=[len(names) - 0.5, -0.5], showgrid=False, zeroline=False)
     return figure.update_layout(bargap=0.3, dragmode=False)
 
 
@@ -68,8 +68,7 @@ def explained_curve(shares: pd.DataFrame) -> go.Figure:
     """
     k, colour = shares["k"].tolist(), CATEGORIES[0]
     hovers = [
-        f"{row.k:,} off: {row.share:.1%} [{row.share_low:.1%}, {row.share_high:.1%}]"
-        for row in shares.itertuples()
+        f"{row.k:,} off: {row.share:.1%} [{row.share_low:.1%}, {row.share_high:.1%}]" for row in shares.itertuples()
     ]
     band = {"x": k + k[::-1], "y": [*shares["share_high"], *shares["share_low"][::-1]]}
     figure = go.Figure(

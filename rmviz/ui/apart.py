@@ -128,7 +128,9 @@ def _headline(answer: PairAnswer, table: pd.DataFrame) -> None:
 
 
 def _signed(value: float) -> str:
-    return f'<span class="{style.sign_class(value)}">{number(value, signed=True)}</span>'
+    """A part with its sign; what float sums leave of nothing is 0."""
+    shown = round(value, 6)
+    return f'<span class="{style.sign_class(shown)}">{number(shown, signed=True)}</span>'
 
 
 def _waterfall(answer: PairAnswer, table: pd.DataFrame, top: int, pair: Pair) -> None:
