@@ -96,11 +96,13 @@ def backend(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.")] = 0,
     idle_timeout: Annotated[float, typer.Option(help="Stop after this many idle seconds; 0 never stops.")] = 0.0,
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Allow an address other than loopback.")] = False,
+    replicas: Annotated[int, typer.Option(help="Replicas under Ray Serve, one per GPU; 0: one process, no Ray.")] = 0,
 ) -> None:
     """Hold models ready for the app's live parts (the app starts this by itself)."""
     from rmviz.backend.service import serve
 
-    serve(opened(workspace).root, host=host, port=port, idle_timeout=idle_timeout or None, allow_remote=allow_remote)
+    options = {"idle_timeout": idle_timeout or None, "allow_remote": allow_remote, "num_replicas": replicas}
+    serve(opened(workspace).root, host=host, port=port, **options)  # pyright: ignore[reportArgumentType]
 
 
 @_groups["sae"].command("add")

@@ -11,13 +11,15 @@ from typing import TypeVar
 import httpx
 
 from rmviz.backend import process, wire
-from rmviz.backend.letters import AnyPair, AnyText, checked, headers, pair_in, read, text_in, words_of
+from rmviz.backend.letters import AnyPair, AnyText, checked, headers, is_lost, pair_in, read, text_in, words_of
 from rmviz.backend.process import Address
 from rmviz.backend.wire_pair import PairAnswer, PairRequest, ShapleyAnswer, ShapleyRequest
 from rmviz.errors import BackendError
 
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 """Seconds; a first request may wait for a model of many gigabytes to load."""
+PATIENCE = 30.0
+"""Seconds in which a lost replica is replaced, or its requests reach another one."""
 HEALTH_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 """Seconds; a busy backend on a busy machine is slow to say that it is well."""
 
@@ -161,13 +163,11 @@ class Backend:
             (self.root / process.ADDRESS_FILE).unlink(missing_ok=True)
 
     def _ask(self, path: str, request: wire.Request | None, answer: type[_A]) -> _A:
-        body = None if request is None else request.model_dump_json()
         failure: Exception | None = None
         for attempt in range(2):
             address = self._address
             try:
-                method = "GET" if request is None else "POST"
-                response = self._http.request(method, address.url + path, content=body, headers=headers(address))
+                response = self._exchanged(address, path, request)
                 if response.status_code != 401 or attempt or self.remote:
                     return read(response, answer)
             except httpx.TimeoutException as error:
@@ -183,6 +183,22 @@ class Backend:
             f"the backend stopped twice over this request ({process.cause_of_death(self._address)}); take a shorter "
             f"text or a smaller model. {process.log_end(self.root)}"
         ) from failure
+
+    def _exchanged(self, address: Address, path: str, request: wire.Request | None) -> httpx.Response:
+        """One answer. Where a replica is lost over it, another one is asked: requests change nothing, so that is safe."""
+        method, body = ("GET", None) if request is None else ("POST", request.model_dump_json())
+        own = headers(address, getattr(request, "view", ""))
+        deadline, pause = time.monotonic() + PATIENCE, 0.1
+        while True:
+            try:
+                response = self._http.request(method, address.url + path, content=body, headers=own)
+                if not is_lost(response) or time.monotonic() > deadline:
+                    return response
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):  # broken off while it was at work
+                if not self.remote or time.monotonic() > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
 
     def _revive(self, old: Address, error: Exception | None) -> None:
         """Put another backend in the place of one that does not answer, and note it if that one had died."""

@@ -1,5 +1,6 @@
 """What the client writes and reads: requests checked before they are sent, answers and errors made ours again."""
 
+import hashlib
 from typing import TypeVar
 
 import httpx
@@ -24,9 +25,22 @@ _KINDS: dict[str, type[errors.RmvizError]] = {
 }
 
 
-def headers(address: Address) -> dict[str, str]:
-    """The token, and what the body is."""
-    return {"Authorization": f"Bearer {address.token}", "Content-Type": "application/json"}
+def headers(address: Address, view: str = "") -> dict[str, str]:
+    """The token, what the body is, and whose session this is: replicas keep one session together."""
+    session = view.partition("/")[0].encode("utf-8", "replace")
+    own = {"X-Session-Id": hashlib.sha256(session).hexdigest()[:16]} if session else {}
+    return {"Authorization": f"Bearer {address.token}", "Content-Type": "application/json", **own}
+
+
+def is_lost(response: httpx.Response) -> bool:
+    """Whether no backend has answered, but what stands before it: its replica died, or is not there yet."""
+    if response.status_code not in (500, 502, 503, 504):
+        return False
+    try:
+        wire.Problem.model_validate_json(response.content)
+    except ValidationError:
+        return True
+    return False
 
 
 def text_in(text: AnyText) -> wire.TextIn:

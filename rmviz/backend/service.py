@@ -27,8 +27,10 @@ from starlette.exceptions import HTTPException
 from rmviz.backend import wire
 from rmviz.backend.guard import LOOPBACK, Guard, problem
 from rmviz.backend.process import ADDRESS_FILE, own_version
+from rmviz.backend.replicas import replicated
 from rmviz.backend.residents import OutOfMemoryError, Residents, process_bytes
 from rmviz.backend.wire_pair import PairRequest, ShapleyRequest
+from rmviz.configs.base import require
 from rmviz.errors import ArtifactError, BackendError, ConfigError, NotFoundError, RmvizError
 from rmviz.store.artifact import write_json
 from rmviz.store.workspace import Workspace, writing
@@ -119,6 +121,7 @@ def serve(
     idle_timeout: float | None = None,
     allow_remote: bool = False,
     hosts: Sequence[str] = (),
+    num_replicas: int = 0,
 ) -> None:
     """Answer until a signal ends it, or until nobody asked for `idle_timeout` seconds.
 
@@ -132,12 +135,15 @@ def serve(
         idle_timeout: Seconds without a request (`/health` does not count) after which it ends; None: never.
         allow_remote: Must be True for an address that other machines can reach.
         hosts: Further names that the Host header may have; with `allow_remote` and none given, any.
+        num_replicas: Replicas under Ray Serve, one per GPU; 0: one process, without Ray.
 
     Raises:
-        ConfigError: The address can be reached from other machines and `allow_remote` is not set, or is taken.
+        ConfigError: A setting does not fit; the address can be reached from other machines and `allow_remote` is not set, or is taken.
         BackendError: Another backend serves this workspace already.
         ArtifactError: The workspace cannot be written.
     """
+    require(num_replicas >= 0, f"replicas must be at least 0, got {num_replicas}")
+    require(not (num_replicas and idle_timeout), "replicas do not end by themselves; leave idle_timeout out")
     if not allow_remote and not _is_loopback(host):
         raise ConfigError(
             f"{host} can be reached from other machines; use 127.0.0.1, or say --allow-remote if that is meant"
@@ -147,14 +153,28 @@ def serve(
     token = os.environ.get("RMVIZ_BACKEND_TOKEN") or secrets.token_urlsafe(32)
     allowed = [*LOOPBACK, *hosts] if hosts or not allow_remote else ["*"]
     with writing(root), _only_one(root), _listening(host, port) as sock:
-        app = create_app(root, token, hosts=allowed)
+        shown, port = f"[{host}]" if ":" in host else host, sock.getsockname()[1]
+        url = f"http://{shown}:{port}"
+
+        def made() -> FastAPI:
+            return create_app(root, token, hosts=allowed)
+
+        if num_replicas:
+            sock.close()  # Serve's proxy listens there
+            with (
+                _ending_in_order(),
+                replicated(made, host, port, num_replicas),
+                _address_file(root, url=url, token=token),
+            ):
+                _log.info("%d replicas of the backend of %s answer at %s", num_replicas, root, url)
+                threading.Event().wait()
+            return
+        app = made()
         server = uvicorn.Server(
             uvicorn.Config(
                 app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=5
             )
         )
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{sock.getsockname()[1]}"
         with _address_file(root, url=url, token=token):
             _log.info("the backend of %s answers at %s", root, url)
             if idle_timeout:

@@ -10,6 +10,7 @@ from rmviz.plots.captions import count, short
 from rmviz.plots.style import CATEGORIES, NEGATIVE, NEUTRAL, POSITIVE, label, styled
 
 _ROW = 24  # pixels of one part
+_TOP = 74  # pixels above the curve, so that its line of facts stands clear of the axis
 
 
 def waterfall_bars(parts: pd.DataFrame, *, title: str, facts: Sequence[str] = ()) -> go.Figure:
@@ -32,11 +33,13 @@ def waterfall_bars(parts: pd.DataFrame, *, title: str, facts: Sequence[str] = ()
         f"{name}<br>{v:+.4g}{reach}<br>sum so far {end:+.4g}"
         for name, v, reach, end in zip(names, value, _intervals(parts), ends, strict=False)
     ]
+    told = [f"{round(v, 6) + 0.0:+.3g}" for v in [*value, margin]]
+    ticks = names if "low" not in parts else [f"{name}  {v}" for name, v in zip(names, told, strict=True)]
     places = list(range(len(names)))
     figure = go.Figure(
         go.Bar(
             y=places, x=(ends - starts).tolist(), base=starts.tolist(), orientation="h", marker={"color": colours},
-            text=[f"{v:+.3g}" for v in [*value, margin]], textposition="outside", cliponaxis=False, showlegend=False,
+            text=told if ticks is names else None, textposition="outside", cliponaxis=False, showlegend=False,
             customdata=[[int(feature)] for feature in [*parts["feature"], -1]],
             hovertext=[*hovers, f"margin {margin:+.4g}"], hoverinfo="text", error_x=_whiskers(parts),
         )
@@ -54,9 +57,13 @@ def waterfall_bars(parts: pd.DataFrame, *, title: str, facts: Sequence[str] = ()
     )
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1})
     reach = [*starts, *ends]
+    if "low" in parts:
+        whiskers = np.concatenate([ends[:-1] + parts[side].to_numpy(float) - value for side in ("low", "high")])
+        reach += whiskers[np.isfinite(whiskers)].tolist()
     pad = 0.14 * (max(reach) - min(reach) or 1.0)
     figure.update_xaxes(range=[min(reach) - pad, max(reach) + pad])
-    figure.update_yaxes(tickvals=places, ticktext=names, range=[len(names) - 0.5, -0.5], showgrid=False)
+    figure.update_yaxes(tickvals=places, ticktext=ticks, range=[len(names) - 0.5, -0.5], showgrid=False, zeroline=False)
+    figure.update_traces(unselected={"marker": {"opacity": 0.6}, "textfont": {"color": NEUTRAL}})
     return figure.update_layout(bargap=0.3, dragmode=False)
 
 
@@ -93,7 +100,7 @@ def explained_curve(shares: pd.DataFrame) -> go.Figure:
         y="share of the margins",
     )
     figure.update_xaxes(type="log", tickvals=k, ticktext=[f"{one:,}" for one in k])
-    return figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    return figure.update_yaxes(tickformat=".0%", rangemode="tozero").update_layout(margin_t=_TOP)
 
 
 def _intervals(parts: pd.DataFrame) -> list[str]:

@@ -31,6 +31,8 @@ def export(artifact: Artifact, to: Path) -> None:
     Raises:
         ConfigError: The ending is another, or the file cannot be written.
     """
+    if artifact.metrics.get("what") == "margins":
+        raise ConfigError("margins are not written as a page; the Margins page exports their tables")
     if to.suffix.lower() != ".html":
         raise ConfigError(f"a probe is written as .html, got {to.suffix or 'no ending'!r}")
     try:

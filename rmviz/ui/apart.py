@@ -113,7 +113,7 @@ def _headline(answer: PairAnswer, table: pd.DataFrame) -> None:
     a, b = answer.chosen, answer.rejected
     parts = table.set_index("part")["margin"]
     margin = float(table["margin"].sum())
-    verdict = "ranked as people did" if margin > 0 else "tie" if margin == 0 else "wrong: the model prefers the other"
+    verdict = "a tie" if margin == 0 else f"the model prefers the {'chosen' if margin > 0 else 'rejected'}"
     own = table[table["feature"] >= 0]
     items = [
         ("margin", _signed(margin), verdict),
@@ -128,7 +128,9 @@ def _headline(answer: PairAnswer, table: pd.DataFrame) -> None:
 
 
 def _signed(value: float) -> str:
-    return f'<span class="{style.sign_class(value)}">{number(value, signed=True)}</span>'
+    """A part with its sign; what float sums leave of nothing is 0."""
+    shown = round(value, 6) + 0.0
+    return f'<span class="{style.sign_class(shown)}">{number(shown, signed=True)}</span>'
 
 
 def _waterfall(answer: PairAnswer, table: pd.DataFrame, top: int, pair: Pair) -> None:

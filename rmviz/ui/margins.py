@@ -15,7 +15,7 @@ from rmviz.store.workspace import Workspace
 from rmviz.ui import cached, diff, empty, export, frame, links, pickers, router, style
 from rmviz.ui.lineage import KINDS
 from rmviz.ui.tables import ROW_CLICK, clicked, record
-from rmviz.ui.words import counted, interval, number, percent, plain, shortened
+from rmviz.ui.words import counted, number, percent, plain, shortened
 
 WHAT = "margins"
 VIEWS = {"wrong": "Wrong pairs", "explained": "What k features explain"}
@@ -90,7 +90,9 @@ def _explained(probe: Artifact, words: dict[int, str]) -> None:
         st.caption(plain(caption("explained", n_pairs=n, seed=seed, source=probe.id)))
     with right:
         shown = shares.assign(
-            interval=[interval(low, high) for low, high in zip(shares["share_low"], shares["share_high"], strict=True)],
+            interval=[
+                f"{percent(a)} to {percent(b)}" for a, b in zip(shares["share_low"], shares["share_high"], strict=True)
+            ],
             fires_on=[_last(features, words) for features in shares["features"]],
         )
         column = st.column_config
@@ -99,7 +101,7 @@ def _explained(probe: Artifact, words: dict[int, str]) -> None:
             column_config={
                 "k": column.NumberColumn("k", width=48),
                 "share": column.NumberColumn("share", width=70, format="percent"),
-                "interval": column.TextColumn("95 % interval", width=120),
+                "interval": column.TextColumn("95 % interval", width=136),
                 "fires_on": column.TextColumn("k-th fires on", width=150, help="The last feature that came in."),
                 "features": column.TextColumn("features", help="Most decisive first."),
             },

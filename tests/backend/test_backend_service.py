@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -154,3 +155,55 @@ def test_json_of_an_answer_is_strict(served: Served) -> None:
     answer = post(served, "/score", raw_json(SCORE), **{"Content-Type": "application/json"})
     assert answer.status_code == 200
     json.loads(answer.content, parse_constant=pytest.fail)
+
+
+def test_a_request_that_a_lost_replica_had_is_asked_again(
+    live: client.Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, sent = live._http.request, []
+    lost = [
+        httpx.Response(500, text="Internal Server Error"),
+        httpx.ReadError("broken off"),
+        httpx.Response(503, text="no"),
+    ]
+
+    def request(method: str, url: str, **options: object) -> httpx.Response:
+        sent.append(options["headers"])
+        if lost:
+            one = lost.pop(0)
+            if isinstance(one, Exception):
+                raise one
+            return one
+        return plain(method, url, **options)
+
+    monkeypatch.setattr(live._http, "request", request)
+    assert len(live.score("causal", ["hello"], view="tab 1/score").rewards) == 1 and len(sent) == 4
+    live.score("causal", ["hello"], view="tab 1/other")
+    live.score("causal", ["hello"], view="tab 2/score")
+    sessions = [one["X-Session-Id"] for one in sent]
+    assert len(set(sessions[:5])) == 1 and sessions[5] != sessions[0]
+    with pytest.raises(ConfigError):
+        live.ablate("causal", "causal-sae", "a", {99: 0.0})
+    assert len(sent) == 7, "an error of the backend's own is an answer"
+
+
+def test_what_never_answers_is_told_in_the_end(live: client.Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PATIENCE", 0.3)
+    monkeypatch.setattr(
+        live._http,
+        "request",
+        lambda *_, **__: httpx.Response(502, text="<html>", request=httpx.Request("GET", "http://x")),
+    )
+    with pytest.raises(BackendError, match="answered with status 502"):
+        live.score("causal", ["hello"])
+
+
+def test_replicas_need_ray_and_do_not_end_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"rmviz\[ray\]"):
+        serve(tmp_path, num_replicas=2)
+    assert not (tmp_path / "backend.json").exists()
+    with pytest.raises(ConfigError, match="leave idle_timeout out"):
+        serve(tmp_path, num_replicas=2, idle_timeout=5)
+    with pytest.raises(ConfigError, match="at least 0"):
+        serve(tmp_path, num_replicas=-1)

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from rmviz.backend import wire
 from rmviz.backend.process import own_version
+from rmviz.backend.wire_pair import PairAnswer, PairRequest, PairSide, ShapleyAnswer, ShapleyRequest
 
 D_SAE = 60
 ACTIVATION = 1.5
@@ -89,6 +90,45 @@ def _rows(tokens: list[str]) -> list[wire.FeatureRow]:
     return sorted(rows, key=lambda row: -abs(row.effect or 0))
 
 
+def _pair(asked: PairRequest) -> PairAnswer:
+    """Rewards are sums, so that every effect is exact; half a unit more is the SAE's error, and the rest is a third of it."""
+    sides, effects = [], []
+    for reply in (asked.pair.chosen, asked.pair.rejected):
+        tokens = _tokens(wire.TextIn(prompt=asked.pair.prompt, reply=reply))
+        own = {row.feature: row.effect or 0.0 for row in _rows(tokens)}
+        error = 0.01 * len(reply)
+        reward = sum(own.values()) + error + 0.25 + error / 3
+        cut = 3 if len(tokens) > 128 else 0
+        sides.append(
+            PairSide(
+                reward=reward, error=error, base=0.25, interaction=error / 3, num_tokens=len(tokens), num_cut=cut,
+                off_format="",
+            )
+        )  # fmt: skip
+        effects.append(own)
+    features = sorted(effects[0] | effects[1], key=lambda f: (-abs(effects[0].get(f, 0) - effects[1].get(f, 0)), f))
+    return PairAnswer(
+        chosen=sides[0], rejected=sides[1], features=features,
+        chosen_effects=[effects[0].get(f, 0.0) for f in features],
+        rejected_effects=[effects[1].get(f, 0.0) for f in features],
+        interaction_share=0.125, same=asked.pair.chosen == asked.pair.rejected, d_sae=D_SAE, method="test",
+        info=_info(asked.model),
+    )  # fmt: skip
+
+
+def _shapley(asked: ShapleyRequest) -> ShapleyAnswer:
+    """The game is additive but for the error's third, which the error itself gets."""
+    parts = _pair(PairRequest(model=asked.model, sae=asked.sae, pair=asked.pair))
+    on_margin = [(a or 0) - (b or 0) for a, b in zip(parts.chosen_effects, parts.rejected_effects, strict=True)]
+    error = sum(sign * ((s.error or 0) + (s.interaction or 0)) for sign, s in ((1, parts.chosen), (-1, parts.rejected)))
+    value = [*on_margin[: asked.num_features], sum(on_margin[asked.num_features :]), error]
+    return ShapleyAnswer(
+        features=parts.features[: asked.num_features], value=value, error=[0.01] * len(value),
+        low=[v - 0.02 for v in value], high=[v + 0.02 for v in value], empty=0.0, full=sum(value),
+        num_permutations=asked.num_permutations,
+    )  # fmt: skip
+
+
 def answer(path: str, body: bytes) -> wire.Answer:
     """What the stand-in says to a request."""
     if path == "/health":
@@ -124,6 +164,10 @@ def answer(path: str, body: bytes) -> wire.Answer:
         return wire.FeaturesAnswer.model_validate(
             {**common, "rows": rows, "num_rows": len(rows), "hookpoint": "layers.1", "d_sae": D_SAE, "method": "test"}
         )
+    if path == "/pair":
+        return _pair(PairRequest.model_validate_json(body))
+    if path == "/shapley":
+        return _shapley(ShapleyRequest.model_validate_json(body))
     edit = wire.AblateRequest.model_validate_json(body)
     tokens = _tokens(edit.text)
     clean, ablated = _prefixes(tokens, {}), _prefixes(tokens, dict(edit.scales), dict(edit.values))

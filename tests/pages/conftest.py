@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from rmviz.backend.client import Backend
+from rmviz.backend.letters import pair_in
 
 REPO = Path(__file__).resolve().parents[2]
 SYNTHETIC = runpy.run_path(str(REPO / "tests" / "pages" / "synthetic.py"))
@@ -49,6 +50,13 @@ class FakeBackend(Backend):
         given = {"text": wire.TextIn.of(text), "scales": scales, "values": values or {}}
         request = wire.AblateRequest(model=model, sae=sae, **given)
         return self._ask("/ablate", request)
+
+    def pair(self, model, sae, pair, *, view=""):
+        return self._ask("/pair", FAKE["PairRequest"](model=model, sae=sae, pair=pair_in(pair)))
+
+    def shapley(self, model, sae, pair, *, num_features=10, num_permutations=64, seed=0, view=""):
+        size = {"num_features": num_features, "num_permutations": num_permutations}
+        return self._ask("/shapley", FAKE["ShapleyRequest"](model=model, sae=sae, pair=pair_in(pair), **size))
 
     def notices(self) -> list[str]:
         told, self.told = self.told, []

@@ -10,9 +10,10 @@ from rmviz.ablation.opened import opened_engine
 from rmviz.configs.margins import MarginsConfig
 from rmviz.data.keep import keep_dataset
 from rmviz.data.load import dataset_pairs
-from rmviz.errors import DataError
+from rmviz.errors import ConfigError, DataError
 from rmviz.models.load import from_artifact
 from rmviz.probes import margins
+from rmviz.probes.export import export
 from rmviz.sae.files import load_sae_artifact
 from rmviz.store.tables import load_table
 from rmviz.types import Pair
@@ -115,3 +116,8 @@ def test_rewards_that_are_no_numbers_are_a_sentence(space, tmp_path, monkeypatch
     monkeypatch.setattr(margins, "opened_engine", broken)
     with pytest.raises(DataError, match="no pair could be scored"):
         margins.run(CONFIG, space, Counting(tmp_path))
+
+
+def test_margins_are_not_written_as_a_page(probed, tmp_path):
+    with pytest.raises(ConfigError, match="the Margins page exports their tables"):
+        export(probed, tmp_path / "page.html")
