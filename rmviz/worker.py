@@ -21,6 +21,7 @@ TASKS: dict[str, str] = {
     "effects": "rmviz.ablation.scan:run",
     "features": "rmviz.features.index:run",
     "compare": "rmviz.compare.job:run",
+    "train.crosscoder": "rmviz.crosscoder.job:run",
     "map": "rmviz.qdaif.job:run",
     "map_rescore": "rmviz.qdaif.rescore:run",
     "probe.euphemism": "rmviz.probes.euphemism:run",

@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "effects": ("effects",),
     "features": ("features",),
     "compare": ("compare",),
+    "train.crosscoder": ("train", "crosscoder"),
     "map": ("map", "run"),
     "probe.euphemism": ("probe", "euphemism"),
     "probe.spec": ("probe", "spec"),

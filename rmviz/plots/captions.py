@@ -26,10 +26,23 @@ _CAPTIONS = {
     "compare_steps": "The steps of one training on the same pairs; whiskers: 95 % intervals.",
     "compare_effects": "Each dot is a feature that both SAEs have; off the diagonal, its effect moved. Effects are in "
     "standard deviations of each model's rewards.",
+    "crosscoder_norms": "How long each feature's decoder is in the first model beside the second: "
+    "r = |A| / (|A| + |B|). Grey line: a crosscoder on the first model and itself, whose spread is the noise.",
+    "crosscoder_effects": "Each dot is a feature of both models' one dictionary: its mean effect, by ablating it in the model "
+    "whose decoder is the longer one, in standard deviations of that model's rewards.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }
 
-_WITH_SIGN = {"effects", "volcano", "map", "effect_distribution", "effect_histogram", "examples", "compare_effects"}
+_WITH_SIGN = {
+    "effects",
+    "volcano",
+    "map",
+    "effect_distribution",
+    "effect_histogram",
+    "examples",
+    "compare_effects",
+    "crosscoder_effects",
+}
 
 _LINE = 72  # characters that fit half of a page
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from rmviz.configs.base import parents
+from rmviz.configs.base import parent_lists, parents
 from rmviz.configs.command import command_line, config_file_name
+from rmviz.configs.compare import ON_COMPARE, names_of
 from rmviz.configs.files import config_file, config_of
 from rmviz.configs.kinds import KINDS
 from rmviz.errors import RmvizError
@@ -172,8 +173,7 @@ def _problem(job: Job) -> None:
 def _made(job: Job, artifacts: Sequence[Artifact]) -> None:
     """Links to what it was made from, and to what it made."""
     by_ref = {ref: artifact for artifact in reversed(artifacts) for ref in (artifact.name, artifact.id)}
-    names = parents(KINDS[job.kind]) if job.kind in KINDS else ()
-    used = [(name, str(job.config[name])) for name in names if job.config.get(name)]
+    used = _used(job)
     results = [a for a in artifacts if a.key == job.key or a.id == job.artifact]
     if not used and not results:
         return
@@ -188,6 +188,19 @@ def _made(job: Job, artifacts: Sequence[Artifact]) -> None:
             artifact_link(artifact, artifact.id, artifact.kind.replace("_", " "), by_ref)
 
 
+def _used(job: Job) -> list[tuple[str, str]]:
+    """What its settings name: the setting and the id (or name) of each artifact; a list gives as many."""
+    if job.kind not in KINDS:
+        return []
+    one = [(name, str(job.config[name])) for name in parents(KINDS[job.kind]) if job.config.get(name)]
+    many = [
+        (name.removesuffix("s"), ref)
+        for name in parent_lists(KINDS[job.kind])
+        for ref in names_of(str(job.config.get(name, "")))
+    ]
+    return one + many
+
+
 def artifact_link(artifact: Artifact | None, ref: str, role: str, by_id: Mapping[str, Artifact]) -> None:
     """A link to the page that shows an artifact; words where there is no page, or where it is gone."""
     if artifact is None:
@@ -195,7 +208,7 @@ def artifact_link(artifact: Artifact | None, ref: str, role: str, by_id: Mapping
         st.markdown(f"{plain(role)}: {plain(shortened(ref, 80))}{gone}", width="content")
         return
     words = f"{plain(role)}: {plain(shortened(artifact.name, 60))}"
-    if artifact.metrics.get("what") == "models":
+    if artifact.metrics.get("what") in ON_COMPARE:
         router.page_link("compare", words, {"comparison": artifact.id}, ":material/arrow_forward:")
     elif artifact.kind in PAGES:
         page, param, others = PAGES[artifact.kind]
