@@ -188,4 +188,5 @@ def _features(_artifact: Artifact, artifact_id: str) -> pd.DataFrame:
 def _examples(_artifact: Artifact, artifact_id: str, feature: int) -> list[dict[str, Any]]:
     """The texts of a feature; effect and reward are the first model's."""
     rows = load_table(_artifact.path("examples.parquet"), filters=[("feature", "==", feature)])
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    lists = {name: [list(values) for values in rows[name]] for name in ("tokens", "acts")}
+    return [{str(name): value for name, value in row.items()} for row in rows.assign(**lists).to_dict("records")]
