@@ -66,13 +66,11 @@ def _splices(compared: Compared, rows: Sequence[tuple[str, str, Artifact]]) -> N
             "pairs": number("pairs", format="%d", width=64),
         },
     )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            "Share of held-out pairs ranked as people did, from each SAE's report card; change = spliced − clean with a paired "
-            "95 % bootstrap interval (SAEs of an earlier rmviz have none).",
-            width="content",
-        )
-        export.table_buttons(table, f"{compared.artifact.name}-splice", "splice")
+    st.caption(
+        "Share of held-out pairs ranked as people did, from each SAE's report card; change = spliced − clean with a paired 95 % "
+        "bootstrap interval (SAEs of an earlier rmviz have none)."
+    )
+    export.table_buttons(table, f"{compared.artifact.name}-splice", "splice")
 
 
 def _features(compared: Compared, place: int, artifacts: Sequence[Artifact]) -> None:
@@ -101,7 +99,7 @@ def _features(compared: Compared, place: int, artifacts: Sequence[Artifact]) -> 
         column_order=["feature", "words", "effect", "low", "high", "num_righted", "num_wronged", "num_firing"],
         column_config={
             "feature": number("id", format="%d", width=52),
-            "words": st.column_config.TextColumn("fires on", width=130),
+            "words": st.column_config.TextColumn("fires on", width=108),
             "effect": number(
                 "effect", format="%+.4f", width=76, help="Accuracy with the feature − accuracy without it."
             ),

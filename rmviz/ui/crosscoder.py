@@ -108,17 +108,16 @@ def _table(artifact: Artifact, shown: pd.DataFrame, show: str) -> None:
         on_select=lambda: _choose(
             clicked(f"crosscoder-{artifact.id}-{show}", features, st.session_state.get(FEATURE))
         ),
-        column_order=["feature", "words", "relative", "effect_first", "effect_second", "cosine", "density", "num_texts"],
+        column_order=["feature", "words", "relative", "effect_first", "effect_second", "cosine", "num_texts"],
         column_config={
             "feature": column.NumberColumn("id", width=52, format="%d", pinned=True),
-            "words": column.TextColumn("fires on", width=210, help="By log-odds against all tokens."),
+            "words": column.TextColumn("fires on", width=200, help="By log-odds against all tokens."),
             "relative": column.NumberColumn("r", width=58, format="%.2f", help="1: only the first model's."),
             "effect_first": column.NumberColumn("effect 1", width=76, format="%+.3g", help=effect.format("first")),
             "effect_second": column.NumberColumn("effect 2", width=76, format="%+.3g", help=effect.format("second")),
             "cosine": column.NumberColumn(
                 "cosine", width=66, format="%.2f", help="Of its two decoders, each in its model's own coordinates."
             ),
-            "density": column.NumberColumn("density", width=72, format="%.4f", help="Share of tokens on which it fires."),
             "num_texts": column.NumberColumn("texts", width=60, format="%d", help="In which it fires."),
         },
     )  # fmt: skip
