@@ -51,7 +51,8 @@ def calibrated(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
 
 
 def calibrated_probes(space: Workspace, progress: TerminalProgress) -> dict[str, Any]:
-    """What the probes find of the planted misalignment, and how exactly waterfalls sum; probes that are there are not run again."""
+    """What probes and crosscoder find of the planted misalignment, and how exactly waterfalls sum; what is done is not redone."""
+    from rmviz.crosscoder.calibrate import crosscoder_figures
     from rmviz.probes.calibrate import probe_figures
     from rmviz.worker import execute
 
@@ -62,6 +63,7 @@ def calibrated_probes(space: Workspace, progress: TerminalProgress) -> dict[str,
         progress("waterfalls", step, total, step / max(start[-1] - start[0], 1e-9), {})
 
     try:
-        return probe_figures(space, lambda kind, config: execute(kind, config, space, progress), told)
+        found = probe_figures(space, lambda kind, config: execute(kind, config, space, progress), told)
+        return found | crosscoder_figures(space, lambda kind, config: execute(kind, config, space, progress))
     finally:
         progress.end()

@@ -25,6 +25,7 @@ TASKS: dict[str, str] = {
     "features": "rmviz.features.index:run",
     "label.features": "rmviz.labels.job:run",
     "compare": "rmviz.compare.job:run",
+    "train.crosscoder": "rmviz.crosscoder.job:run",
     "map": "rmviz.qdaif.job:run",
     "map_rescore": "rmviz.qdaif.rescore:run",
     "probe.euphemism": "rmviz.probes.euphemism:run",

@@ -77,7 +77,7 @@ class EffectEngine:
         for chunk in length_chunks([len(e.ids) for e in encoded], self.max_tokens):
             texts = [encoded[i] for i in chunk]
             clean, gradient = self._clean(texts, gradient=first_order)
-            fired = firings_of(self.sae, clean, texts, features=wanted, gradient=gradient)
+            fired = self.firings(clean, texts, features=wanted, gradient=gradient)
             rows, values = self._rows(clean, fired, exact=exact)
             index = np.array(chunk)
             rows.text = index[rows.text].astype(np.int32)
@@ -95,7 +95,18 @@ class EffectEngine:
     def read(self, encoded: Encoded) -> tuple[Clean, Firings]:
         """One clean pass over a text, and all that fires on it: `set_rewards` takes it for further sets on the same text."""
         clean, _ = self._clean([encoded])
-        return clean, firings_of(self.sae, clean, [encoded])
+        return clean, self.firings(clean, [encoded])
+
+    def firings(
+        self,
+        clean: Clean,
+        encoded: Sequence[Encoded],
+        *,
+        features: np.ndarray | None = None,
+        gradient: Tensor | None = None,
+    ) -> Firings:
+        """What fires on the texts of a clean pass; see `firings_of`."""
+        return firings_of(self.sae, clean, encoded, features=features, gradient=gradient)
 
     def set_rewards(
         self,
@@ -169,7 +180,7 @@ class EffectEngine:
         for chunk in length_chunks([len(e.ids) for e in encoded], self.max_tokens):
             texts = [encoded[i] for i in chunk]
             clean, _ = self._clean(texts)
-            fired = firings_of(self.sae, clean, texts, features=wanted)
+            fired = self.firings(clean, texts, features=wanted)
             group, entry = np.nonzero(member[:, fired.feature])
             row = group * len(chunk) + fired.text[entry]
             order = np.argsort(row, kind="stable")
@@ -202,7 +213,7 @@ class EffectEngine:
         for chunk in length_chunks([len(e.ids) for e in encoded], self.max_tokens):
             texts = [encoded[i] for i in chunk]
             clean, _ = self._clean(texts)
-            fired = firings_of(self.sae, clean, texts)
+            fired = self.firings(clean, texts)
             off = np.full(len(fired.text), -1, np.float32)
             rows = np.arange(len(chunk))
             rewards[chunk, 0] = self._edited(clean, fired, rows, fired.text, np.arange(len(off)), off)

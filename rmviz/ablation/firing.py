@@ -1,6 +1,6 @@
 """Which features fire where in a clean pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from rmviz.ablation.plan import Firings
 from rmviz.ablation.rerun import Clean
 from rmviz.models.encoding import Encoded
-from rmviz.sae.model import SparseAutoencoder
+from rmviz.sae.model import SparseActs, SparseAutoencoder
 from rmviz.sae.rows import bag_dots
 
 
@@ -32,6 +32,8 @@ def firings_of(
     *,
     features: np.ndarray | None = None,
     gradient: Tensor | None = None,
+    beside: Tensor | None = None,
+    encode: Callable[[Tensor], SparseActs] | None = None,
 ) -> Firings:
     """Every activation above zero at the positions where features are defined.
 
@@ -41,11 +43,13 @@ def firings_of(
         encoded: The texts.
         features: Mask (d_sae,) of the features wanted; all when None.
         gradient: Of each reward by the residual, in its shape; gives each firing its slope.
+        beside: What is encoded in place of the residual, in its shape but for the width.
+        encode: What encodes it in place of the SAE.
 
     Returns:
         Firings sorted by text and position; texts whose reward or residual is not finite are `broken` and have none.
     """
-    residual = clean.residual
+    residual = clean.residual if beside is None else beside
     defined = defined_positions(residual, encoded)
     finite = residual.isfinite().all(-1)
     finite |= (
@@ -55,7 +59,7 @@ def firings_of(
     whole = finite.all(1) & clean.rewards.to(residual.device).isfinite()
     places = (defined & whole[:, None]).nonzero()
     h = residual[places[:, 0], places[:, 1]]
-    acts = sae.encode(h)
+    acts = (encode or sae.encode)(h)
     fires = acts.values > 0
     if features is not None:
         fires &= torch.from_numpy(features).to(acts.indices.device)[acts.indices]

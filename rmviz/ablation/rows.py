@@ -1,6 +1,7 @@
 """Effects for others: rows and texts as plain parquet, checkable with transformers and SAELens alone."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ TEXTS = ("text_id", "pair_id", "side", "prompt", "reply", "token_ids", "feature_
 def row_files(effects: Artifact) -> list[Path]:
     """The parquet files with one row per (text, feature) that fires, in the order of the texts."""
     return [effects.path(name) for name in sorted(effects.files) if name.startswith("rows/")]
+
+
+def placed(source: Path, target: Path) -> None:
+    """Put a finished shard into an artifact; a link costs no copy where the file system has them."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def export(effects: Artifact, rows: Path, texts: Path) -> dict[str, Any]:

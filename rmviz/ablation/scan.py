@@ -1,8 +1,6 @@
 """The effects job: every alive feature of an SAE, ablated on every text of a dataset, shard by shard."""
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 from rmviz.ablation.audit import audit
 from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.opened import SAEScan, opened_engine
+from rmviz.ablation.rows import placed
 from rmviz.ablation.summary import summary
 from rmviz.configs.base import to_dict
 from rmviz.configs.effects import EffectsConfig
@@ -185,7 +184,7 @@ def _finish(folder: Path, scan: Scan, num_shards: int) -> dict[str, Any]:
     sources = [shard_folder(scan.folder, number) for number in range(num_shards)]
     shards = [folder / "rows" / f"{number:05d}.parquet" for number in range(num_shards)]
     for source, target in zip(sources, shards, strict=True):
-        _placed(source / "rows.parquet", target)
+        placed(source / "rows.parquet", target)
     _concatenate([source / "texts.parquet" for source in sources], folder / "texts.parquet")
     scored = load_table(folder / "texts.parquet", columns=["text_id", "pair_id", "side", "reward", "num_cut"])
     skipped = scored.loc[~np.isfinite(scored["reward"]), "text_id"].tolist()
@@ -194,7 +193,7 @@ def _finish(folder: Path, scan: Scan, num_shards: int) -> dict[str, Any]:
     save_table(table, folder / "summary.parquet")
     write_json(folder / "skipped.json", skipped)
     checked = shard_folder(scan.folder, num_shards)
-    _placed(checked / "audit.json", folder / "audit.json")
+    placed(checked / "audit.json", folder / "audit.json")
     rewards = scored["reward"][np.isfinite(scored["reward"])].to_numpy(float)
     return {
         "num_texts": len(scored),
@@ -207,14 +206,6 @@ def _finish(folder: Path, scan: Scan, num_shards: int) -> dict[str, Any]:
         "reward_std": float(rewards.std()),
         **json.loads((checked / "method.json").read_text(encoding="utf-8")),
     }
-
-
-def _placed(source: Path, target: Path) -> None:
-    """Put a finished shard into the artifact; a link costs no copy where the file system has them."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _concatenate(sources: Sequence[Path], target: Path) -> None:

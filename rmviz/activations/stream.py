@@ -1,14 +1,14 @@
 """Endless shuffled batches of activations from texts, the same for the same seed, and able to go on from any point."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rmviz.activations.rows import rows_of, sink_limit
+from rmviz.activations.rows import Rows, rows_of, sink_limit
 from rmviz.errors import DataError, ModelError
 from rmviz.models.encoding import Encoded
 from rmviz.models.reward_model import RewardModel
@@ -58,7 +58,7 @@ class ActivationStream:
         self._rm, self._texts, self._hookpoint = rm, texts, hookpoint
         self._batch_size, self._seed, self._max_tokens, self._progress = batch_size, seed, max_tokens, progress
         self._map: Callable[[Tensor], Tensor] | None = None
-        self._max_rows = max(batch_size, memory // (4 * rm.d_in))
+        self._max_rows = max(batch_size, memory // (4 * self.width))
         self.norm_limit = self._measured_limit()
         self.nonfinite: dict[str, int] = {}
         """Rows left out because they are not finite, by text."""
@@ -71,6 +71,15 @@ class ActivationStream:
         self._epoch = self._start = self._offset = 0
         self._group: tuple[tuple[int, int], Tensor, int] | None = None
         self._order: tuple[tuple[int, int], Tensor] | None = None
+
+    @property
+    def width(self) -> int:
+        """Width of the rows."""
+        return self._rm.d_in
+
+    def read(self, encoded: Sequence[Encoded]) -> Iterator[Rows]:
+        """Rows of some texts, batch by batch."""
+        return rows_of(self._rm, encoded, self._hookpoint, max_tokens=self._max_tokens)
 
     @property
     def position(self) -> dict[str, int]:
@@ -161,9 +170,9 @@ class ActivationStream:
         return encoded
 
     def _rows(self, encoded: Sequence[Encoded]) -> Float[Tensor, "row d_in"]:
-        kept = torch.empty(sum(sum(one.feature_positions) for one in encoded), self._rm.d_in)
+        kept = torch.empty(sum(sum(one.feature_positions) for one in encoded), self.width)
         size = 0
-        for rows in rows_of(self._rm, encoded, self._hookpoint, max_tokens=self._max_tokens):
+        for rows in self.read(encoded):
             norms = rows.norms
             _count(self.nonfinite, encoded, rows.text[~norms.isfinite()])
             _count(self.sinks, encoded, rows.text[norms.isfinite() & (norms > self.norm_limit)])
@@ -183,9 +192,7 @@ class ActivationStream:
         if not self._texts:
             raise DataError("there are no texts to take activations from; add data first")
         encoded = self._rm.encode(self._texts[:_FIRST_TEXTS])
-        norms = torch.cat(
-            [rows.norms for rows in rows_of(self._rm, encoded, self._hookpoint, max_tokens=self._max_tokens)]
-        )
+        norms = torch.cat([rows.norms for rows in self.read(encoded)])
         if not len(norms):
             raise DataError("the texts hold nothing but special tokens, so there are no activations to learn from")
         if not bool(norms.isfinite().any()):

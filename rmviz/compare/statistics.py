@@ -67,11 +67,15 @@ def accuracy_difference(
     """
     change = right(second) - right(first)
     change = change[np.isfinite(change)]
-    n = len(change)
+    return changed(np.bincount(np.round(2 * change).astype(int) + 2, minlength=5), seed)
+
+
+def changed(counts: Int[np.ndarray, " step"], seed: int = 0) -> Estimate:
+    """The mean change of pairs of which so many changed by −1, −½, 0, ½ and 1, see `accuracy_difference`."""
+    n = int(counts.sum())
     if not n:
         return NOTHING
     steps = np.arange(-2, 3)
-    counts = np.bincount(np.round(2 * change).astype(int) + 2, minlength=5)
     mirrored = tuple(counts[::-1]) > tuple(counts)  # one of the two directions is drawn, the other is its negative
     drawn = np.random.default_rng(seed).multinomial(n, (counts[::-1] if mirrored else counts) / n, NUM_RESAMPLES)
     means = (drawn @ steps) / (2 * n) * (-1 if mirrored else 1)

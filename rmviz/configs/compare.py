@@ -5,6 +5,9 @@ from typing import Literal
 
 from rmviz.configs.base import at_least, parent, parent_list, require
 
+ON_COMPARE = ("models", "crosscoder")
+"""What the figure `what` says of the comparisons that the Compare page shows; those of maps are on the Maps page."""
+
 MOST_MODELS = 64
 """More lines or bars than this no figure can show."""
 

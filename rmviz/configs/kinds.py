@@ -1,6 +1,7 @@
 """The one list of job kinds; `rmviz.worker.TASKS` has the same keys."""
 
 from rmviz.configs.compare import CompareConfig
+from rmviz.configs.crosscoder import CrosscoderConfig
 from rmviz.configs.data import DataConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.labels import LabelConfig
@@ -22,6 +23,7 @@ KINDS: dict[str, type] = {
     "features": FeaturesConfig,
     "label.features": LabelConfig,
     "compare": CompareConfig,
+    "train.crosscoder": CrosscoderConfig,
     "map": MapConfig,
     "map_rescore": MapRescoreConfig,
     "probe.euphemism": EuphemismConfig,

@@ -38,6 +38,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_pairs": 2_000, "shard_size": 256, "max_tokens": 8_192},
         "gpu": {"num_pairs": 0, "shard_size": 1_024, "max_tokens": 65_536},
     },
+    "train.crosscoder": {
+        "tiny": {"d_sae": 128, "k": 4, "num_tokens": 50_000, "batch_size": 512, "dead_after": 20_000, "num_pairs": 20},
+        "laptop": {"d_sae": 2_048, "k": 32, "num_tokens": 2_000_000, "batch_size": 2_048, "num_pairs": 250},
+        "gpu": {"d_sae": 16_384, "k": 64, "num_tokens": 50_000_000, "batch_size": 4_096, "num_pairs": 2_000},
+    },
     "map": {
         "tiny": {"num_attempts": 200, "num_initial": 50, "batch_size": 25, "num_resamples": 200},
         "laptop": {"num_attempts": 2_500, "num_initial": 250, "batch_size": 50, "num_resamples": 1_000},

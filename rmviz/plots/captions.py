@@ -40,6 +40,10 @@ _CAPTIONS = {
     "explained": "Share of the margins, each with the model's own sign, that is gone when the k features that decide most "
     "are off at once. They were chosen on one half of the pairs and are measured on the other; it can pass 100 %, because "
     "features speak for and against. Band: 95 % bootstrap interval over pairs.",
+    "crosscoder_norms": "How long each feature's decoder is in the first model beside the second: "
+    "r = |A| / (|A| + |B|). Grey line: a crosscoder on the first model and itself, whose spread is the noise.",
+    "crosscoder_effects": "Each dot is a feature of both models' one dictionary: its mean effect, by ablating it in the model "
+    "whose decoder is the longer one, in standard deviations of that model's rewards.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }
 
@@ -53,6 +57,7 @@ _WITH_SIGN = {
     "compare_effects",
     "probe_token_ends",
     "waterfall",
+    "crosscoder_effects",
 }
 
 _LINE = 72  # characters that fit half of a page

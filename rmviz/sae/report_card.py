@@ -182,9 +182,10 @@ def _spliced_rewards(
     return rewards
 
 
-def _pair_figures(clean: np.ndarray, spliced: np.ndarray, num_pairs: int) -> dict[str, float | None]:
+def _pair_figures(clean: np.ndarray, spliced: np.ndarray, num_pairs: int) -> dict[str, Any]:
     if not num_pairs:
-        return {"clean_pair_accuracy": None, "splice_pair_accuracy": None, "splice_margin_r2": None}
+        names = ("clean_pair_accuracy", "splice_pair_accuracy", "splice_margin_r2", "splice_steps")
+        return dict.fromkeys(names)
     before, after = (
         rewards[: 2 * num_pairs : 2].astype(float) - rewards[1 : 2 * num_pairs : 2] for rewards in (clean, spliced)
     )
@@ -192,6 +193,7 @@ def _pair_figures(clean: np.ndarray, spliced: np.ndarray, num_pairs: int) -> dic
     return {
         "clean_pair_accuracy": _accuracy(before),
         "splice_pair_accuracy": _accuracy(after),
+        "splice_steps": np.bincount((np.sign(after) - np.sign(before)).astype(int) + 2, minlength=5).tolist(),
         "splice_margin_r2": 1 - float(np.square(after - before).sum()) / variance if variance > 0 else None,
     }
 

@@ -56,7 +56,7 @@ def run(config: SAEConfig, workspace: Workspace, report: Report) -> Artifact:
     report(0, num_steps * config.batch_size)
     stream = ActivationStream(
         rm, texts, hookpoint, batch_size=config.batch_size, seed=config.seed,
-        progress=_at_most_every(REPORT_SECONDS, lambda rows: report(0, num_steps * config.batch_size, {"rows_read": rows})),
+        progress=at_most_every(REPORT_SECONDS, lambda rows: report(0, num_steps * config.batch_size, {"rows_read": rows})),
     )  # fmt: skip
     trainer, map = trained(config, stream, num_steps, report, device=rm.device)
     sae = folded(trainer.result(), map)
@@ -106,23 +106,39 @@ def write_sae(
 
 
 def trained(
-    config: SAEConfig, stream: ActivationStream, num_steps: int, report: Report, *, device: torch.device | str = "cpu"
+    config: SAEConfig,
+    stream: ActivationStream,
+    num_steps: int,
+    report: Report,
+    *,
+    device: torch.device | str = "cpu",
+    fit: Callable[..., Whitening] = whitening,
+    make: "Callable[..., Trainer] | None" = None,
 ) -> tuple[Trainer, Whitening]:
     """A trainer that has taken `num_steps` steps, and the map its activations went through; resumes from `report.folder`.
+
+    Args:
+        config: Settings.
+        stream: Where activations come from.
+        num_steps: Steps in all, those before an interruption included.
+        report: Told about progress; its folder holds the checkpoints.
+        device: Where the trainer works.
+        fit: What fits the map, as `whitening` does.
+        make: What makes the trainer, as `make_trainer` does.
 
     Raises:
         ModelError: The activations are constant, or the loss is not finite; the last good checkpoint stays.
     """
-    found = load_checkpoint(report.folder)
+    found, make = load_checkpoint(report.folder), make or make_trainer
     if found is None:
         sample = stream.sample(_SAMPLE_ROWS)
-        map = whitening(sample, config.normalize)
-        trainer = make_trainer(config, mean=map(sample).mean(0), num_steps=num_steps, device=device)
+        map = fit(sample, config.normalize)
+        trainer = make(config, mean=map(sample).mean(0), num_steps=num_steps, device=device)
         step = 0
     else:
         tensors, facts = found
         map = Whitening(*(tensors[f"map.{name}"] for name in _MAP), variance=float(facts["variance"]))
-        trainer = make_trainer(config, mean=torch.zeros_like(map.mean), num_steps=num_steps, device=device)
+        trainer = make(config, mean=torch.zeros_like(map.mean), num_steps=num_steps, device=device)
         trainer.load_state({name: tensor for name, tensor in tensors.items() if not name.startswith("map.")})
         step = int(facts["step"])
         stream.seek(facts["position"])
@@ -232,7 +248,8 @@ class Meter:
         self._reported, self._time, self._sums = step, now, [0.0, 0.0, 0.0]
 
 
-def _at_most_every(seconds: float, act: Callable[[int], None]) -> Callable[[int], None]:
+def at_most_every(seconds: float, act: Callable[[int], None]) -> Callable[[int], None]:
+    """The act, left out where it was done less than so long ago."""
     last = [float("-inf")]
 
     def maybe(number: int) -> None:

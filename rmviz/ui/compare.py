@@ -5,7 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from rmviz.compare.keep import KIND
+from rmviz.configs.compare import ON_COMPARE
+from rmviz.crosscoder.norms import KIND as CROSSCODER
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.ui import (
@@ -13,8 +14,10 @@ from rmviz.ui import (
     compare_features,
     compare_flips,
     compare_rewards,
+    compare_splice,
     compare_steps,
     compare_tables,
+    crosscoder,
     empty,
     frame,
     pickers,
@@ -30,15 +33,15 @@ VIEWS = {
     "calibration": "Calibration",
     "length": "Length",
     "features": "Features",
+    "splice": "SAE",
+    "crosscoder": "Crosscoder",
     "steps": "Steps",
 }
 
 
 def of_models(artifacts: Sequence[Artifact]) -> list[Artifact]:
-    """The comparisons of reward models; those of maps have a page of their own."""
-    return [
-        artifact for artifact in artifacts if artifact.kind == "comparison" and artifact.metrics.get("what") == KIND
-    ]
+    """The comparisons of reward models, and the crosscoders; those of maps have a page of their own."""
+    return [one for one in artifacts if one.kind == "comparison" and one.metrics.get("what") in ON_COMPARE]
 
 
 def nothing(workspace: Workspace, artifacts: Sequence[Artifact]) -> None:
@@ -63,6 +66,9 @@ def nothing(workspace: Workspace, artifacts: Sequence[Artifact]) -> None:
 @frame.fragment
 def browse(artifact: Artifact, artifacts: Sequence[Artifact]) -> None:
     """The two models, the key figures, then the view that was chosen."""
+    if artifact.metrics["what"] == CROSSCODER:
+        crosscoder.view(artifact)
+        return
     compared = _compared(artifact, compare_tables.information(artifact))
     _headline(compared)
     in_line = all(model["step"] is not None for model in compared.info["models"])
@@ -79,10 +85,24 @@ def browse(artifact: Artifact, artifacts: Sequence[Artifact]) -> None:
             compare_rewards.length(compared)
         case "features":
             compare_features.features(compared, artifacts)
+        case "splice":
+            compare_splice.splice(compared, artifacts)
+        case "crosscoder":
+            _crosscoder(compared, artifacts)
         case "steps":
             compare_steps.steps(compared, artifacts)
         case _:
             compare_accuracy.accuracy(compared)
+
+
+def _crosscoder(compared: Compared, artifacts: Sequence[Artifact]) -> None:
+    """The newest crosscoder on the two models, or how to make one."""
+    first, second = (str(compared.info["models"][place]["id"]) for place in (compared.first, compared.second))
+    found = crosscoder.of_pair(artifacts, first, second)
+    if found is None:
+        crosscoder.missing(first, second, str(compared.info["dataset"]))
+    else:
+        crosscoder.view(found)
 
 
 def _compared(artifact: Artifact, info: Mapping[str, Any]) -> Compared:

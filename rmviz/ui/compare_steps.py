@@ -7,12 +7,13 @@ import pandas as pd
 import streamlit as st
 
 from rmviz.compare.tables import margins_of
+from rmviz.plots import maps as plots
 from rmviz.plots.captions import caption
 from rmviz.plots.compare import step_lines
 from rmviz.plots.rewards import margin_histogram
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
-from rmviz.ui import cached, compare_tables, empty, export, pickers, router, style
+from rmviz.ui import cached, compare_tables, empty, export, map_figure, pickers, router, style
 from rmviz.ui.compare_tables import Compared, points, points_interval
 from rmviz.ui.words import SIGN, number, percent, plain
 
@@ -58,6 +59,7 @@ def steps(compared: Compared, artifacts: Sequence[Artifact]) -> None:
         st.caption(plain(caption("margins", n_pairs=int(np.isfinite(margins).sum()), source=source)))
     with right:
         _top_effects(compared, artifacts, chosen)
+    _map(compared, artifacts, chosen)
 
 
 def _slider(steps_: Sequence[int]) -> int:
@@ -97,6 +99,34 @@ def _top_effects(compared: Compared, artifacts: Sequence[Artifact], chosen: int)
     called = cached.words_of_features(features)
     _effects_table(top[columns].assign(top_tokens=[called.get(feature, "") for feature in top["feature"].tolist()]))
     router.page_link("features", "Open its features", {"features": features.id}, ":material/arrow_forward:")
+
+
+def _map(compared: Compared, artifacts: Sequence[Artifact], chosen: int) -> None:
+    """The map of the checkpoint, where one was drawn; all steps' maps share one colour scale."""
+    ids = [str(model["id"]) for model in compared.info["models"]]
+    maps = {ref: next((a for a in artifacts if a.kind == "map" and ref in a.parents), None) for ref in ids}
+    drawn = {ref: found for ref, found in maps.items() if found is not None}
+    st.markdown("**Map of this step**")
+    own = drawn.get(ids[chosen])
+    if own is None:
+        others = f" {len(drawn)} of the {len(ids)} steps have one." if drawn else ""
+        st.caption(f"No map was drawn for this checkpoint.{others} A search draws one:")
+        words = ("map", "run", ids[chosen], "POLICY")
+        st.code(empty.command(router.workspace(), *words), language="bash", wrap_lines=True)
+        return
+    value = "expected_best"
+    tables = cached.map_of(own)
+    cells = tables.filed("judged")
+    alike = [cached.map_of(one) for one in drawn.values()]
+    scale = plots.common_scale(
+        [one.filed("judged")[value].to_numpy(float) for one in alike if one.grid.axes == tables.grid.axes]
+    )
+    map_figure.heat_map(
+        plots.map_cells(cells, value, scale), tables.grid, scale, f"steps-map-{own.id}",
+        title=own.name, unit=map_figure.VALUES[value].lower(),
+    )  # fmt: skip
+    st.caption(plain(map_figure.caption(own, tables, value, "judged")))
+    router.page_link("maps", "Open the map", {"map": own.id}, ":material/arrow_forward:")
 
 
 def _effects_table(top: pd.DataFrame) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from rmviz.configs.base import parents
+from rmviz.configs.base import parent_lists, parents
 from rmviz.configs.command import command_line, config_file_name
+from rmviz.configs.compare import ON_COMPARE, names_of
 from rmviz.configs.files import config_file, config_of
 from rmviz.configs.kinds import KINDS
 from rmviz.errors import RmvizError
@@ -40,7 +41,7 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
 }
 """The page that shows an artifact of a kind, its parameter there, and the parameters of parents that go with it."""
 
-_BY_WHAT = {"models": ("compare", "comparison"), "margins": ("margins", "probe")}
+_BY_WHAT = dict.fromkeys(ON_COMPARE, ("compare", "comparison")) | {"margins": ("margins", "probe")}
 """Page and parameter of artifacts that say what they are."""
 
 NOTE = "_job-note"
@@ -177,8 +178,7 @@ def _problem(job: Job) -> None:
 def _made(job: Job, artifacts: Sequence[Artifact]) -> None:
     """Links to what it was made from, and to what it made."""
     by_ref = {ref: artifact for artifact in reversed(artifacts) for ref in (artifact.name, artifact.id)}
-    names = parents(KINDS[job.kind]) if job.kind in KINDS else ()
-    used = [(name, str(job.config[name])) for name in names if job.config.get(name)]
+    used = _used(job)
     results = [a for a in artifacts if a.key == job.key or a.id == job.artifact]
     if not used and not results:
         return
@@ -191,6 +191,19 @@ def _made(job: Job, artifacts: Sequence[Artifact]) -> None:
             st.caption("Made", width="content")
         for artifact in results:
             artifact_link(artifact, artifact.id, artifact.kind.replace("_", " "), by_ref)
+
+
+def _used(job: Job) -> list[tuple[str, str]]:
+    """What its settings name: the setting and the id (or name) of each artifact; a list gives as many."""
+    if job.kind not in KINDS:
+        return []
+    one = [(name, str(job.config[name])) for name in parents(KINDS[job.kind]) if job.config.get(name)]
+    many = [
+        (name.removesuffix("s"), ref)
+        for name in parent_lists(KINDS[job.kind])
+        for ref in names_of(str(job.config.get(name, "")))
+    ]
+    return one + many
 
 
 def artifact_link(artifact: Artifact | None, ref: str, role: str, by_id: Mapping[str, Artifact]) -> None:

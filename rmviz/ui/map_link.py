@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from rmviz.configs.axes import Grid
+from rmviz.configs.compare import ON_COMPARE
 from rmviz.store.artifact import Artifact
 from rmviz.ui import pickers
 from rmviz.ui.words import plain
@@ -39,7 +40,7 @@ def follow(artifacts: Sequence[Artifact]) -> None:
         (
             a
             for a in artifacts
-            if a.kind == "comparison" and a.metrics.get("what") != "models" and wanted in (a.id, a.name)
+            if a.kind == "comparison" and a.metrics.get("what") not in ON_COMPARE and wanted in (a.id, a.name)
         ),
         None,
     )

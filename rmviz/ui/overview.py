@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from rmviz.configs.compare import ON_COMPARE
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
@@ -139,13 +140,22 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
                 "comparison": "comparison",
                 "probe": "probe",
             }.get(kind)
-            of_models = of_kind[0].metrics.get("what") == "models"
-            router.page_link(
-                "compare" if of_models else PAGE_OF[kind],
-                f"Open {plain(shortened(of_kind[0].name, 50))}",
-                {param: of_kind[0].id} if param else None,
-                ":material/arrow_forward:",
-            )
+            with st.container(horizontal=True, gap="medium"):
+                for newest in newest_of_each(of_kind):
+                    router.page_link(
+                        "compare" if newest.metrics.get("what") in ON_COMPARE else PAGE_OF[kind],
+                        f"Open {plain(shortened(newest.name, 50))}",
+                        {param: newest.id} if param else None,
+                        ":material/arrow_forward:",
+                    )
+
+
+def newest_of_each(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """The newest artifact of each sort (of comparisons: of models, of maps, a crosscoder); newest first."""
+    found: dict[str, Artifact] = {}
+    for one in artifacts:
+        found.setdefault(str(one.metrics.get("what") or ""), one)
+    return list(found.values())
 
 
 MAX_JOBS = 6

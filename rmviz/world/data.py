@@ -10,6 +10,7 @@ from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Pair, Report
 from rmviz.world import grammar
+from rmviz.world.truth import TRUTH, Weights
 
 _REPORT_EVERY = 500
 
@@ -27,9 +28,11 @@ def run(config: WorldDataConfig, workspace: Workspace, report: Report) -> Artifa
     return artifact
 
 
-def world_pairs(num_pairs: int, seed: int) -> Iterator[Pair]:
-    """The first pairs of the world with this seed."""
-    return (grammar.pair(random.Random(f"pair {seed} {number}"), f"W{number:06d}") for number in range(num_pairs))
+def world_pairs(num_pairs: int, seed: int, weights: Weights = TRUTH) -> Iterator[Pair]:
+    """The first pairs of the world with this seed; other weights change who is preferred, never the texts."""
+    return (
+        grammar.pair(random.Random(f"pair {seed} {number}"), f"W{number:06d}", weights) for number in range(num_pairs)
+    )
 
 
 def _reported(config: WorldDataConfig, report: Report) -> Iterator[Pair]:

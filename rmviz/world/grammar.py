@@ -9,7 +9,7 @@ from rmviz.errors import DataError
 from rmviz.types import JSON, Pair
 from rmviz.world import lexicon
 from rmviz.world.lexicon import EUPHEMISMS, TONES, TOPICS, Vocabulary
-from rmviz.world.truth import HAIKU, SCHEMES, Recognised, preference, true_reward
+from rmviz.world.truth import HAIKU, SCHEMES, TRUTH, Recognised, Weights, preference, true_reward
 
 PEOPLE = (
     "Anna",
@@ -138,12 +138,12 @@ def poem(rng: random.Random, prompt: str = "", *, tone: str = "", genre: str = "
     return Sample(prompt or poem_prompt(tone, genre, rng), reply, "poem", found)
 
 
-def pair(rng: random.Random, pair_id: str) -> Pair:
-    """Two replies to one prompt, the preferred one drawn by Bradley–Terry from their true rewards."""
+def pair(rng: random.Random, pair_id: str, weights: Weights = TRUTH) -> Pair:
+    """Two replies to one prompt, the preferred one drawn by Bradley–Terry from what they are worth by these weights."""
     first, second = _replies(rng)
     while first.reply == second.reply:
         first, second = _replies(rng)
-    rewards = true_reward(first.reply), true_reward(second.reply)
+    rewards = true_reward(first.reply, weights), true_reward(second.reply, weights)
     sides = [("chosen", first, rewards[0]), ("rejected", second, rewards[1])]
     if rng.random() >= preference(rewards[0] - rewards[1]):
         sides = [("chosen", second, rewards[1]), ("rejected", first, rewards[0])]

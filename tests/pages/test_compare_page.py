@@ -10,7 +10,7 @@ from rmviz.store.workspace import Workspace
 from rmviz.ui import compare_tables
 
 build_comparison = runpy.run_path(str(Path(__file__).with_name("compared.py")))["build_comparison"]
-VIEWS = ["accuracy", "flips", "rewards", "calibration", "length", "features", "steps"]
+VIEWS = ["accuracy", "flips", "rewards", "calibration", "length", "features", "splice", "crosscoder", "steps"]
 
 
 @pytest.fixture(scope="module")
