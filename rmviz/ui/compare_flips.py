@@ -9,7 +9,7 @@ import streamlit as st
 from rmviz.plots.tokens import escaped
 from rmviz.ui import compare_tables, diff, export, pickers, router, style
 from rmviz.ui.compare_tables import Compared
-from rmviz.ui.drafts import MAX_LINK
+from rmviz.ui.edited import MAX_LINK
 from rmviz.ui.tables import ROW_CLICK, clicked
 from rmviz.ui.words import counted, number, plain, shortened
 
