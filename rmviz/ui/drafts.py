@@ -14,16 +14,13 @@ from rmviz.store.artifact import Artifact
 from rmviz.store.kept import keep, kept
 from rmviz.ui import cached, pickers, router
 from rmviz.ui.active import EDIT, PAIR, Comparison
-from rmviz.ui.edited import KEPT
+from rmviz.ui.edited import KEPT, MAX_LINK
 from rmviz.ui.words import plain
 
 PROMPT, FIRST, SECOND = "pg-prompt", "pg-a", "pg-b"
 """Session keys of the three text fields."""
 
 MODES = {"text": "One text", "pair": "A pair", "edit": "Change a text"}
-MAX_LINK = 1500
-"""Characters of text that go into the URL; longer ones make links that mail and chat programs break."""
-
 _FIELDS = {"prompt": PROMPT, "a": FIRST, "b": SECOND, "base_prompt": "_pg-base-prompt", "base": "_pg-base"}
 """Parameters of the URL that hold texts, and the session keys behind them."""
 

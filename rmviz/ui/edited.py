@@ -12,7 +12,8 @@ from rmviz.ui import pickers, router
 from rmviz.ui.words import plain
 
 MAX_LINK = 1500
-"""Characters of edits that go into the URL; longer ones are kept in the workspace, and the URL holds their id."""
+"""Characters of texts, and of edits, that go into the URL; mail and chat programs break longer links, so what is longer is
+kept in the workspace, and the URL holds its id."""
 
 KEPT = "drafts"
 """Folder of the workspace for what is too long for the URL."""

@@ -12,7 +12,7 @@ from rmviz.plots.tokens import escaped
 from rmviz.qdaif.read import MapTables, family, poems_of
 from rmviz.store.artifact import Artifact
 from rmviz.ui import export, map_features, map_link, pickers, router, style
-from rmviz.ui.drafts import MAX_LINK
+from rmviz.ui.edited import MAX_LINK
 from rmviz.ui.tables import record
 from rmviz.ui.words import counted, interval, number, percent
 

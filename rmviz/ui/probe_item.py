@@ -212,5 +212,7 @@ def _case(probe: Probed, case: dict[str, Any]) -> None:
             f'<div class="rm"><b>{title}</b> <span class="muted num">reward {number(reward, signed=True)}</span></div>'
         )
         box.html(head + diff.text_box(str(case["prompt"]), diff.marked_difference(own, other)))
-    ids = {"model": str(probe.info["model"]), "sae": str(probe.info["sae"])}
-    links.playground(str(case["prompt"]), texts[0], texts[1], label="Open both in the Playground", **ids)
+    links.playground(
+        str(case["prompt"]), texts[0], texts[1], str(probe.info["model"]), "Open both in the Playground",
+        sae=str(probe.info["sae"]),
+    )  # fmt: skip
