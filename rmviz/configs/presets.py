@@ -40,8 +40,22 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "train.crosscoder": {
         "tiny": {"d_sae": 128, "k": 4, "num_tokens": 50_000, "batch_size": 512, "dead_after": 20_000, "num_pairs": 20},
-        "laptop": {"d_sae": 2_048, "k": 32, "num_tokens": 2_000_000, "batch_size": 2_048, "num_pairs": 250},
-        "gpu": {"d_sae": 16_384, "k": 64, "num_tokens": 50_000_000, "batch_size": 4_096, "num_pairs": 2_000},
+        "laptop": {
+            "d_sae": 2_048,
+            "k": 32,
+            "num_tokens": 2_000_000,
+            "batch_size": 2_048,
+            "dead_after": 200_000,
+            "num_pairs": 250,
+        },
+        "gpu": {
+            "d_sae": 16_384,
+            "k": 64,
+            "num_tokens": 50_000_000,
+            "batch_size": 4_096,
+            "dead_after": 2_000_000,
+            "num_pairs": 2_000,
+        },
     },
     "map": {
         "tiny": {"num_attempts": 200, "num_initial": 50, "batch_size": 25, "num_resamples": 200},

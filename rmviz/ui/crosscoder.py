@@ -163,7 +163,8 @@ def _chosen(artifact: Artifact, table: pd.DataFrame, names: Sequence[str]) -> No
             f"<tr><td>{escaped(name)}</td>" + "".join(f'<td class="num">{cell}</td>' for cell in cells) + "</tr>"
         )
     head = "<tr><th>model</th><th>effect</th><th>95 % interval</th><th>q</th><th>|decoder|</th></tr>"
-    facts = f"fires in {counted(int(row['num_texts']), 'text')}, on {percent(row['density'])} of tokens"
+    fires = f"fires in {counted(int(row['num_texts']), 'text')}, on {percent(row['density'])} of tokens"
+    facts = f"{fires}; below, effect and reward of the first model in its own units"
     st.html(
         f'<div class="rm"><table class="rm-table">{head}{"".join(lines)}</table><span class="muted">{facts}</span></div>'
     )
@@ -187,5 +188,8 @@ def _features(_artifact: Artifact, artifact_id: str) -> pd.DataFrame:
 def _examples(_artifact: Artifact, artifact_id: str, feature: int) -> list[dict[str, Any]]:
     """The texts of a feature; effect and reward are the first model's."""
     rows = load_table(_artifact.path("examples.parquet"), filters=[("feature", "==", feature)])
-    lists = {name: [list(values) for values in rows[name]] for name in ("tokens", "acts")}
-    return [{str(name): value for name, value in row.items()} for row in rows.assign(**lists).to_dict("records")]
+    lists = ("tokens", "acts")
+    return [
+        {str(name): list(value) if name in lists else value for name, value in row.items()}
+        for row in rows.to_dict("records")
+    ]

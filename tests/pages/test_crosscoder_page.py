@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from rmviz.configs.compare import CompareConfig
+from rmviz.store.artifact import Artifact
+from rmviz.store.workspace import Workspace
+from rmviz.ui.overview import newest_of_each
+
 HERE = Path(__file__).parent
 build_comparison = runpy.run_path(str(HERE / "compared.py"))["build_comparison"]
+make_job = runpy.run_path(str(HERE / "job_folders.py"))["make_job"]
 build_crosscoder = runpy.run_path(str(HERE / "crosscoded.py"))["build_crosscoder"]
 
 
@@ -61,3 +67,25 @@ def test_a_comparison_leads_to_the_crosscoder_of_its_models_or_to_the_command(pa
 
 def test_models_without_an_sae_say_how_to_train_one(page, text_of):
     assert "rmviz sae train reward-model-2 dataset-x" in text_of(page(comparison="steps", view="splice"))
+
+
+def test_a_compare_job_names_all_models_that_it_was_made_from(open_page, text_of, tmp_path):
+    ids = []
+    for kind in ("reward_model", "reward_model", "dataset"):
+        with Workspace(tmp_path).create(kind, name=f"{kind} {len(ids)}") as draft:
+            (draft.folder / "x").write_bytes(b"")
+        ids.append(draft.kept.id)
+    config = CompareConfig(models=f"{ids[0]}, {ids[1]}", dataset=ids[2])
+    key = make_job(tmp_path, "compare", config, "failed", error="no")
+    test = open_page("jobs", root=tmp_path, job=key)
+    shown = text_of(test) + " ".join(str(link.label) for link in test.get("page_link"))
+    assert "model: reward\\_model 0" in shown and "model: reward\\_model 1" in shown and "dataset: dataset 2" in shown
+
+
+def test_the_overview_leads_to_the_newest_of_each_sort_of_comparison():
+    def made(name, what):
+        return Artifact(id=name, kind="comparison", name=name, key="", created=0.0, config={}, parents=(), files={},
+                        metrics={"what": what}, folder=Path())  # fmt: skip
+
+    all_ = [made("c", "crosscoder"), made("b", "models"), made("a", "models"), made("m", "difference")]
+    assert [one.name for one in newest_of_each(all_)] == ["c", "b", "m"]
