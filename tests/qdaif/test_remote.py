@@ -12,9 +12,11 @@ import pytest
 from qdaif.conftest import SMALL
 from qdaif.fakes import GRID, Counting
 
+from rmviz.asking import remote
+from rmviz.asking.remote import KEY
 from rmviz.errors import BackendError, ConfigError
-from rmviz.qdaif import job, open, remote
-from rmviz.qdaif.remote import KEY, RemoteGenerator
+from rmviz.qdaif import job, open
+from rmviz.qdaif.generators import RemoteGenerator
 from rmviz.qdaif.requests import Request
 from rmviz.store.tables import load_table
 from rmviz.world.truth import recognise
