@@ -26,8 +26,8 @@ def check_paired(first: RewardModel, second: RewardModel, hookpoint: str, texts:
     Raises:
         ModelError: They do not; what differs is said.
     """
-    for model in (first, second):
-        model.block(hookpoint)
+    for rm in (first, second):
+        rm.block(hookpoint)
     if first.d_in != second.d_in:
         raise ModelError(
             f"{first.name} has width {first.d_in} and {second.name} {second.d_in}; a crosscoder needs two reward models "

@@ -76,9 +76,11 @@ class TransformersGenerator(LocalModel):
 
     def written(self, requests: Sequence[Request], *, seed: int) -> list[str]:
         """Poems that the model writes."""
-        asked = prompts.instruction if self.chats else prompts.examples
-        texts = self.answers([asked(self.grid, request) for request in requests], seed=seed)
+        texts = self.answers([self._question(request) for request in requests], seed=seed)
         return texts if self.chats else [prompts.first_example(text) for text in texts]
+
+    def _question(self, request: Request) -> str:
+        return (prompts.instruction if self.chats else prompts.examples)(self.grid, request)
 
 
 class RemoteGenerator(RemoteModel):

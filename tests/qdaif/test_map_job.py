@@ -93,12 +93,12 @@ def test_any_causal_model_writes(space):
     ]
     writer = TransformersGenerator(model, tokenizer, grid, batch_size=2, max_new_tokens=5)
     assert writer.written(requests, seed=1) == writer.written(requests, seed=1) != writer.written(requests, seed=2)
-    context = writer._context(requests[1], chat=False)
+    context = writer._context(writer._question(requests[1]))
     assert context.count("Poem of genre haiku, tone happy:\na poem") == 2 and context.endswith(
         "genre hymn, tone happy:\n"
     )
     tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
-    assert writer._context(requests[2], chat=True).startswith("<user>a poem\n\nRewrite the poem above")
+    assert writer._context(writer._question(requests[2])).startswith("<user>a poem\n\nRewrite the poem above")
     assert len(writer.written(requests, seed=1)) == 3
     assert continuations(model, tokenizer, ["A", "B"], seed=5, max_new_tokens=3) == continuations(
         model, tokenizer, ["A", "B"], seed=5, max_new_tokens=3
