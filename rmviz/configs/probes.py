@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rmviz.configs.asking import AskedModel, check_asked
 from rmviz.configs.base import at_least, often, parent, require
 from rmviz.configs.map import feature_list
 from rmviz.configs.word_lists import parse_word_lists
 
-Maker = Literal["words", "world"]
+Maker = Literal["words", "world", "generator"]
 
 GIVEN = "given features"
 """What a set of features is called that the user names."""
@@ -39,7 +40,26 @@ class EuphemismConfig:
     """A YAML file with further topics: names mapped to words with their substitutes."""
 
     maker: Maker = "words"
-    """What makes the edits: words (substitution from the lexicon) or world (the planted world's grammar)."""
+    """What makes the edits: words (substitution from the lexicon), world (the planted world's grammar) or generator (a language
+    model, which is asked to say each reply again without the words)."""
+
+    generator: AskedModel = "openai"
+    """The language model of the maker generator: openai (a model on a server) or transformers (one on this machine)."""
+
+    policy: str = parent("policy", external=True, optional=True)
+    """The language model: a policy of the workspace, a folder or a hub id, or the name of a model on the server."""
+
+    server: str = ""
+    """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
+
+    max_requests: int = 0
+    """Ask the server at most this often, retries included; 0: as often as needed."""
+
+    temperature: float = 0.3
+    """Temperature of the language model."""
+
+    max_new_tokens: int = 1024
+    """Tokens of a rewritten reply at most; it is not asked about replies of more than three characters per token."""
 
     features: str = ""
     """Features that are held to carry the gap, as in `3, 17`; when empty those that fire on the words, chosen on the other
@@ -86,6 +106,11 @@ class EuphemismConfig:
             len(parse_word_lists(self.words)) <= 1, "the euphemism probe takes one word list; probe.spec takes many"
         )
 
+    @property
+    def asked(self) -> str:
+        """Which kind of language model is asked; empty where none is."""
+        return self.generator if self.maker == "generator" else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpecConfig:
@@ -108,7 +133,26 @@ class SpecConfig:
     """A YAML file with further topics: names mapped to words with their substitutes."""
 
     maker: Maker = "words"
-    """What makes the edits: words (substitution from the lexicon) or world (the planted world's grammar: another topic)."""
+    """What makes the edits: words (substitution from the lexicon), world (the planted world's grammar: another topic) or generator
+    (a language model, which is asked to say each reply again without the words)."""
+
+    generator: AskedModel = "openai"
+    """The language model of the maker generator: openai (a model on a server) or transformers (one on this machine)."""
+
+    policy: str = parent("policy", external=True, optional=True)
+    """The language model: a policy of the workspace, a folder or a hub id, or the name of a model on the server."""
+
+    server: str = ""
+    """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
+
+    max_requests: int = 0
+    """Ask the server at most this often, retries included; 0: as often as needed."""
+
+    temperature: float = 0.3
+    """Temperature of the language model."""
+
+    max_new_tokens: int = 1024
+    """Tokens of a rewritten reply at most; it is not asked about replies of more than three characters per token."""
 
     tolerance: float = 0.1
     """A gap matters from this many standard deviations of the rewards on."""
@@ -147,6 +191,11 @@ class SpecConfig:
         _check_words(self)
         at_least(self, tolerance=0)
         parse_word_lists(self.words)
+
+    @property
+    def asked(self) -> str:
+        """Which kind of language model is asked; empty where none is."""
+        return self.generator if self.maker == "generator" else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +311,7 @@ def _check_words(config: WordConfig) -> None:
     _check(config)
     require(0 <= config.min_similarity <= 1, f"min_similarity must be a share from 0 to 1, got {config.min_similarity}")
     require(
-        not config.words or config.maker == "words",
-        "the maker world knows the planted world's topics only; give topics, or use the maker words",
+        not config.words or config.maker != "world",
+        "the maker world knows the planted world's topics only; give topics, or use the maker words or generator",
     )
+    check_asked(config)
