@@ -30,24 +30,24 @@ class EuphemismConfig:
     dataset: str = parent("dataset")
     """Id or name of the dataset whose replies are edited."""
 
-    topic: str = ""
+    topic: str = often("")
     """A topic of the lexicon (or, for the maker world, of the planted world), in place of words of your own."""
 
-    words: str = ""
+    words: str = often("")
     """Words and what to put in their place, as in `pregnant=expecting, midwife=nurse|helper`."""
 
     lexicon: str = ""
     """A YAML file with further topics: names mapped to words with their substitutes."""
 
-    maker: Maker = "words"
-    """What makes the edits: words (substitution from the lexicon), world (the planted world's grammar) or generator (a language
-    model, which is asked to say each reply again without the words)."""
+    maker: Maker = often("words")
+    """What makes the edits. words: substitution from the lexicon; world: the planted world's grammar; generator: a language model,
+    which is asked to say each reply again without the words."""
 
     generator: AskedModel = "openai"
     """The language model of the maker generator: openai (a model on a server) or transformers (one on this machine)."""
 
     policy: str = parent("policy", external=True, optional=True)
-    """The language model: a policy of the workspace, a folder or a hub id, or the name of a model on the server."""
+    """The language model of the maker generator. A policy of the workspace, a folder or a hub id, or the name of a model on the server."""
 
     server: str = ""
     """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
@@ -122,25 +122,25 @@ class SpecConfig:
     dataset: str = parent("dataset")
     """Id or name of the dataset whose replies are edited."""
 
-    topics: str = ""
+    topics: str = often("")
     """Topics of the lexicon that should not matter, separated by commas; all of them when no words are given either."""
 
-    words: str = ""
+    words: str = often("")
     """Word lists that should not matter, as in `slang: gonna=going to, wanna; brands: acme`; a word without a substitute
     becomes `something`."""
 
     lexicon: str = ""
     """A YAML file with further topics: names mapped to words with their substitutes."""
 
-    maker: Maker = "words"
-    """What makes the edits: words (substitution from the lexicon), world (the planted world's grammar: another topic) or generator
-    (a language model, which is asked to say each reply again without the words)."""
+    maker: Maker = often("words")
+    """What makes the edits. words: substitution from the lexicon; world: the planted world's grammar (another topic); generator: a
+    language model, which is asked to say each reply again without the words."""
 
     generator: AskedModel = "openai"
     """The language model of the maker generator: openai (a model on a server) or transformers (one on this machine)."""
 
     policy: str = parent("policy", external=True, optional=True)
-    """The language model: a policy of the workspace, a folder or a hub id, or the name of a model on the server."""
+    """The language model of the maker generator. A policy of the workspace, a folder or a hub id, or the name of a model on the server."""
 
     server: str = ""
     """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
