@@ -12,13 +12,11 @@ from rmviz.ablation.firing import defined_positions, firings_of
 from rmviz.ablation.plan import EffectRows, Firings, grouped_edits, length_chunks, scale_changes
 from rmviz.ablation.rerun import Clean, Rerun
 from rmviz.ablation.selfcheck import candidates, choose
+from rmviz.ablation.set_values import joined, with_values
 from rmviz.errors import ConfigError
 from rmviz.models.encoding import Encoded
 from rmviz.models.reward_model import RewardModel
 from rmviz.sae.model import SparseAutoencoder
-
-Changes = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Position, feature and change of activations, in the order of positions."""
 
 
 class EffectEngine:
@@ -139,30 +137,12 @@ class EffectEngine:
             off = [{**some, **dict.fromkeys(new, 0.0)} for some, new in zip(scales, values, strict=True)]
             parts = [scale_changes(fired, some, self.sae.d_sae) for some in off]
             places = np.flatnonzero(encoded.feature_positions) if not fired.broken[0] else np.zeros(0, np.int64)
-            parts, decoder = self._with_values(parts, places, values, clean.residual)
-        position, feature, change = (_joined([part[i] for part in parts]) for i in range(3))
+            parts, decoder = with_values(parts, places, values, self.sae.W_dec, self._decoder_like(clean.residual))
+        position, feature, change = (joined([part[i] for part in parts]) for i in range(3))
         row = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
         changes = Firings(np.zeros_like(position), position, feature, change.astype(np.float32), fired.broken)
         text, entry = np.zeros(len(parts), np.int64), np.arange(len(position))
         return self._edited(clean, changes, text, row, entry, np.ones(len(position), np.float32), decoder)
-
-    def _with_values(
-        self, parts: Sequence[Changes], places: np.ndarray, values: Sequence[Mapping[int, float]], residual: Tensor
-    ) -> tuple[list[Changes], Tensor]:
-        """The changes and, at every place, the sum of each set's values: one more direction, so that many cost what one does."""
-        W_dec = self.sae.W_dec
-        directions = torch.stack([torch.tensor(list(new.values())).to(W_dec) @ W_dec[list(new)] for new in values])
-        used = np.unique(_joined([feature for _, feature, _ in parts]))
-        found: list[Changes] = []
-        for i, (position, feature, change) in enumerate(parts):
-            where = places if any(values[i].values()) else places[:0]
-            position = np.concatenate([position, where])
-            order = np.argsort(position, kind="stable")
-            feature = np.concatenate([np.searchsorted(used, feature), np.full(len(where), len(used) + i)])
-            change = np.concatenate([change, np.ones(len(where), np.float32)])
-            found.append((position[order], feature[order], change[order]))
-        decoder = torch.cat([self._decoder_like(residual)[used], directions.to(residual.device, residual.dtype)])
-        return found, decoder
 
     def group_effects(
         self, encoded: Sequence[Encoded], groups: Sequence[Sequence[int]]
@@ -290,10 +270,6 @@ class EffectEngine:
         if self._decoder is None or self._decoder.device != residual.device:
             self._decoder = self.sae.W_dec.to(residual.device, residual.dtype)
         return self._decoder
-
-
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def _feature_mask(features: Collection[int] | None, d_sae: int) -> np.ndarray | None:

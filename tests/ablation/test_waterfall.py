@@ -101,13 +101,12 @@ def test_shapley_values_sum_to_the_margin_and_agree_with_enumeration(family, nam
     assert (np.abs(exact - estimate.value) <= 4 * estimate.error + 1e-5).all()
 
 
-@pytest.mark.parametrize("name", ["gpt_neox", "bert"])
-def test_without_a_decoder_bias_the_empty_set_is_the_base_too(family, name):
+def test_without_a_decoder_bias_the_empty_set_is_the_base_too(family):
     """At a residual of 0 a layer norm blows up whatever dust is left, so the empty set must not be reached bit by bit."""
-    rm = family(name)
+    rm = family("gpt_neox")
     engine = EffectEngine(rm, tiny_sae(rm))
     assert not engine.sae.b_dec.any()
-    for pair in some_pairs(3, seed=5):
+    for pair in some_pairs(1, seed=5):
         game, parts = PairGame(engine, pair, num_features=3), taken_apart(engine, pair)
         empty, full = game(np.array([[False] * 5, [True] * 5]))
         assert empty == pytest.approx(parts.base, abs=1e-6) and full == pytest.approx(parts.margin, abs=1e-5)
@@ -117,13 +116,13 @@ def test_without_a_decoder_bias_the_empty_set_is_the_base_too(family, name):
 def test_more_permutations_go_on_from_fewer(family):
     rm = family("gpt_neox")
     engine, pair = EffectEngine(rm, tiny_sae(rm)), some_pairs(1, seed=3)[0]
-    fresh = PairGame(engine, pair, num_features=6).shapley(num_permutations=32)
-    grown = PairGame(engine, pair, num_features=6)
-    for number in (4, 16, 32):
+    fresh = PairGame(engine, pair, num_features=3).shapley(num_permutations=12)
+    grown = PairGame(engine, pair, num_features=3)
+    for number in (4, 8, 12):
         found = grown.shapley(num_permutations=number)
     np.testing.assert_allclose(found.estimate.value, fresh.estimate.value, atol=1e-5)
     grown._sides[0].engine = None  # a set that was not asked yet would fail
-    assert grown.shapley(num_permutations=16).estimate.num_permutations == 16
+    assert grown.shapley(num_permutations=8).estimate.num_permutations == 8
 
 
 def test_a_pair_without_finite_rewards_is_a_sentence():

@@ -133,7 +133,9 @@ def served(place: Place) -> Iterator[Served]:
     port = server.servers[0].sockets[0].getsockname()[1]
     yield Served(f"http://127.0.0.1:{port}", "secret", place.workspace.root)
     server.should_exit = True
-    thread.join()
+    thread.join(10)
+    server.force_exit = True  # a request that hangs must not hang the tests
+    thread.join(10)
 
 
 @pytest.fixture

@@ -123,6 +123,7 @@ def test_one_model_beside_itself_has_no_feature_of_its_own(space, tmp_path):
     assert found.metrics["bound"] < 0.4, "the noise is small enough to tell anything"
 
 
+@pytest.mark.slow  # the soak kills crosscoders too
 def test_an_interrupted_crosscoder_goes_on_to_the_same_result(space, kept, tmp_path, monkeypatch):
     steps, really = [], job.CrosscoderTrainer.step
 

@@ -43,6 +43,12 @@ KINDS = (
     "probe.euphemism",
     "probe.spec",
     "model.patch",
+    "probe.bias",
+    "probe.tokens",
+    "probe.margins",
+    "label.features",
+    "data.repair",
+    "train.crosscoder",
 )
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
@@ -65,10 +71,11 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         return found.id if found else ""
 
     rm = first("reward_model", "rm")
-    probed = {
-        "sae": ref("sae", "sae"), "dataset": ref("dataset", "pairs"), "maker": "world", "split": "all", "num_pairs": 100,
-        "shard_size": 4, "num_resamples": 100,
+    scanned = {
+        "sae": ref("sae", "sae"), "dataset": ref("dataset", "pairs"), "split": "all", "num_pairs": 100, "shard_size": 4,
+        "num_resamples": 100,
     }  # fmt: skip
+    probed = scanned | {"maker": "world"}
     return {
         "data.add": {"source": str(data), "name": "added"},
         "world.data": {"num_pairs": 1500, "name": "pairs"},
@@ -101,6 +108,19 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         "probe.euphemism": probed | {"name": "euphemism", "topic": "animals"},
         "probe.spec": probed | {"name": "spec", "topics": "animals, music, charity"},
         "model.patch": {"sae": ref("sae", "sae"), "features": "1, 5=0.5", "name": "patched"},
+        "probe.bias": scanned | {"name": "bias", "biases": "padding, typos, word order"},
+        "probe.tokens": {"sae": ref("sae", "sae"), "name": "tokens", "num_explained": 20, "shard_size": 100},
+        "probe.margins": scanned | {"name": "margins"},
+        "label.features": {"effects": ref("effects", "effects"), "name": "labels", "num_features": 10, "shard_size": 2},
+        "data.repair": {
+            "sae": ref("sae", "sae"), "dataset": ref("dataset", "pairs"), "features": "1, 5", "name": "repaired",
+            "shard_size": 20,
+        },
+        "train.crosscoder": {
+            "first": ref("reward_model", "rm"), "second": ref("reward_model", "registered"),
+            "dataset": ref("dataset", "pairs"), "hookpoint": "layers.0", "d_sae": 64, "k": 4, "num_tokens": 30_000,
+            "batch_size": 256, "name": "crosscoder",
+        },
     }  # fmt: skip
 
 
