@@ -8,8 +8,9 @@ from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
-from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig, TokensConfig
+from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig
 from rmviz.configs.sae import SAEConfig
+from rmviz.configs.tokens import TokensConfig
 from rmviz.configs.world import OrganismConfig, WorldDataConfig, WorldPolicyConfig
 
 KINDS: dict[str, type] = {

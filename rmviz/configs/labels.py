@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rmviz.configs.asking import check_asked
 from rmviz.configs.base import at_least, often, parent, require
 from rmviz.configs.map import feature_list
 
@@ -87,11 +88,7 @@ class LabelConfig:
     """Seed of the halves, of the choice of texts and of the language model."""
 
     def __post_init__(self) -> None:
-        at_least(
-            self, num_features=1, max_requests=0, num_words=1, num_examples=2, num_texts=1, context=1, shard_size=1
-        )
-        at_least(self, max_new_tokens=1)
-        require(self.temperature > 0, f"temperature must be above 0, got {self.temperature}")
+        at_least(self, num_features=1, num_words=1, num_examples=2, num_texts=1, context=1, shard_size=1)
         feature_list(self.features)
         given = given_labels(self.labels)
         require(not (given and self.features), "give features or labels, not both: labels name their features")
@@ -100,11 +97,7 @@ class LabelConfig:
             not {"transformers", "openai"} <= asked,
             "one language model proposes and judges: not transformers and openai",
         )
-        require(not self.asked or bool(self.policy), f"{self.asked} needs policy, the language model")
-        require(
-            self.asked != "openai" or self.server.startswith(("http://", "https://")),
-            f"server must be an http address, got {self.server[:80]!r}",
-        )
+        check_asked(self)
 
     @property
     def asked(self) -> str:

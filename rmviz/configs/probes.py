@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rmviz.configs.asking import AskedModel, check_asked
 from rmviz.configs.base import at_least, often, parent, require
 from rmviz.configs.map import feature_list
 from rmviz.configs.word_lists import parse_word_lists
 
-Maker = Literal["words", "world"]
+Maker = Literal["words", "world", "generator"]
 
 GIVEN = "given features"
 """What a set of features is called that the user names."""
@@ -29,17 +30,36 @@ class EuphemismConfig:
     dataset: str = parent("dataset")
     """Id or name of the dataset whose replies are edited."""
 
-    topic: str = ""
+    topic: str = often("")
     """A topic of the lexicon (or, for the maker world, of the planted world), in place of words of your own."""
 
-    words: str = ""
+    words: str = often("")
     """Words and what to put in their place, as in `pregnant=expecting, midwife=nurse|helper`."""
 
     lexicon: str = ""
     """A YAML file with further topics: names mapped to words with their substitutes."""
 
-    maker: Maker = "words"
-    """What makes the edits: words (substitution from the lexicon) or world (the planted world's grammar)."""
+    maker: Maker = often("words")
+    """What makes the edits. words: substitution from the lexicon; world: the planted world's grammar; generator: a language model,
+    which is asked to say each reply again without the words."""
+
+    generator: AskedModel = "openai"
+    """The language model of the maker generator: openai (a model on a server) or transformers (one on this machine)."""
+
+    policy: str = parent("policy", external=True, optional=True)
+    """The language model of the maker generator. A policy of the workspace, a folder or a hub id, or the name of a model on the server."""
+
+    server: str = ""
+    """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
+
+    max_requests: int = 0
+    """Ask the server at most this often, retries included; 0: as often as needed."""
+
+    temperature: float = 0.3
+    """Temperature of the language model."""
+
+    max_new_tokens: int = 1024
+    """Tokens of a rewritten reply at most; it is not asked about replies of more than three characters per token."""
 
     features: str = ""
     """Features that are held to carry the gap, as in `3, 17`; when empty those that fire on the words, chosen on the other
@@ -86,6 +106,11 @@ class EuphemismConfig:
             len(parse_word_lists(self.words)) <= 1, "the euphemism probe takes one word list; probe.spec takes many"
         )
 
+    @property
+    def asked(self) -> str:
+        """Which kind of language model is asked; empty where none is."""
+        return self.generator if self.maker == "generator" else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpecConfig:
@@ -97,18 +122,37 @@ class SpecConfig:
     dataset: str = parent("dataset")
     """Id or name of the dataset whose replies are edited."""
 
-    topics: str = ""
+    topics: str = often("")
     """Topics of the lexicon that should not matter, separated by commas; all of them when no words are given either."""
 
-    words: str = ""
+    words: str = often("")
     """Word lists that should not matter, as in `slang: gonna=going to, wanna; brands: acme`; a word without a substitute
     becomes `something`."""
 
     lexicon: str = ""
     """A YAML file with further topics: names mapped to words with their substitutes."""
 
-    maker: Maker = "words"
-    """What makes the edits: words (substitution from the lexicon) or world (the planted world's grammar: another topic)."""
+    maker: Maker = often("words")
+    """What makes the edits. words: substitution from the lexicon; world: the planted world's grammar (another topic); generator: a
+    language model, which is asked to say each reply again without the words."""
+
+    generator: AskedModel = "openai"
+    """The language model of the maker generator: openai (a model on a server) or transformers (one on this machine)."""
+
+    policy: str = parent("policy", external=True, optional=True)
+    """The language model of the maker generator. A policy of the workspace, a folder or a hub id, or the name of a model on the server."""
+
+    server: str = ""
+    """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
+
+    max_requests: int = 0
+    """Ask the server at most this often, retries included; 0: as often as needed."""
+
+    temperature: float = 0.3
+    """Temperature of the language model."""
+
+    max_new_tokens: int = 1024
+    """Tokens of a rewritten reply at most; it is not asked about replies of more than three characters per token."""
 
     tolerance: float = 0.1
     """A gap matters from this many standard deviations of the rewards on."""
@@ -147,6 +191,11 @@ class SpecConfig:
         _check_words(self)
         at_least(self, tolerance=0)
         parse_word_lists(self.words)
+
+    @property
+    def asked(self) -> str:
+        """Which kind of language model is asked; empty where none is."""
+        return self.generator if self.maker == "generator" else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,44 +244,6 @@ class BiasConfig:
         bias_list(self.biases)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokensConfig:
-    """Reward every token of the vocabulary as the whole reply to a prompt; say which features decide the extremes."""
-
-    sae: str = parent("sae")
-    """Id or name of the SAE; its reward model is probed."""
-
-    dataset: str = parent("dataset", optional=True)
-    """Id or name of the dataset that prompts are drawn from, when none are given; without either, tokens stand without a prompt."""
-
-    prompts: str = often("")
-    """Prompts of your own, with `||` between them, as in `How are you? || Tell me a joke.`; rewards are averaged over them."""
-
-    num_prompts: int = often(1)
-    """Prompts drawn from the dataset, of those that the model can read whole."""
-
-    num_explained: int = 200
-    """Highest and lowest tokens, this many each, whose features are ablated one by one; 0 takes the whole vocabulary."""
-
-    name: str = ""
-    """What to call the result."""
-
-    split: Literal["heldout", "train", "all"] = "heldout"
-    """Which part of the dataset prompts are drawn from."""
-
-    shard_size: int = 2048
-    """Tokens per shard: what is lost at most when a probe is interrupted."""
-
-    max_tokens: int = 8192
-    """Tokens in memory at once; lower it when memory runs out."""
-
-    seed: int = 0
-    """Seed of the draw of prompts."""
-
-    def __post_init__(self) -> None:
-        at_least(self, num_prompts=1, num_explained=0, shard_size=1, max_tokens=1)
-
-
 WordConfig = EuphemismConfig | SpecConfig
 ProbeConfig = WordConfig | BiasConfig
 
@@ -249,11 +260,6 @@ def bias_list(names: str) -> tuple[str, ...]:
     return tuple(name for name in BIASES if name in chosen or not chosen)
 
 
-def prompt_list(prompts: str) -> tuple[str, ...]:
-    """The prompts of a setting, without those that are blank or there twice."""
-    return tuple(dict.fromkeys(part.strip() for part in prompts.split("||") if part.strip()))
-
-
 def _check(config: ProbeConfig) -> None:
     at_least(config, num_pairs=0, num_features=1, shard_size=1, max_tokens=1, num_resamples=1)
 
@@ -262,6 +268,7 @@ def _check_words(config: WordConfig) -> None:
     _check(config)
     require(0 <= config.min_similarity <= 1, f"min_similarity must be a share from 0 to 1, got {config.min_similarity}")
     require(
-        not config.words or config.maker == "words",
-        "the maker world knows the planted world's topics only; give topics, or use the maker words",
+        not config.words or config.maker != "world",
+        "the maker world knows the planted world's topics only; give topics, or use the maker words or generator",
     )
+    check_asked(config)

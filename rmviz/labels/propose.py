@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rmviz.asking.models import REFUSAL
 from rmviz.configs.labels import LONGEST_LABEL, Direction
 from rmviz.features.texts import ScannedTexts
 from rmviz.labels.texts import Sample
-from rmviz.qdaif.search import REFUSAL
 
 _LABEL = re.compile(r"^[\W_]*label[\W_]*?:[*_`\s]*(.+)$", re.IGNORECASE | re.MULTILINE)
 _EFFECT = re.compile(r"^[\W_]*effect[\W_]*?:[*_`\s]*(raises|lowers)\b", re.IGNORECASE | re.MULTILINE)

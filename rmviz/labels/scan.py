@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Int
 from scipy.sparse import csr_array
 
+from rmviz.asking.models import LanguageModel, opened_model
 from rmviz.configs.labels import LabelConfig, given_labels
 from rmviz.configs.map import feature_list
 from rmviz.errors import ConfigError, DataError
@@ -19,14 +20,13 @@ from rmviz.features.passing import FiringPass
 from rmviz.features.texts import ScannedTexts
 from rmviz.features.words import word_of
 from rmviz.jobs.shards import made_shards, shard_folder
-from rmviz.labels.ask import Kept, opened_model
+from rmviz.labels.ask import Labeller
 from rmviz.labels.judge import judged
 from rmviz.labels.propose import Proposal, proposal, question
 from rmviz.labels.score import direction_of
 from rmviz.labels.texts import MAKING, SCORING, half_of_texts, sampled
 from rmviz.labels.words import WORDS, chosen_words, word_texts
 from rmviz.models.load import from_artifact
-from rmviz.qdaif.generators import LanguageModel
 from rmviz.sae.files import load_sae_artifact
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table, save_table
@@ -156,21 +156,20 @@ class LabelScan:
     @cached_property
     def model(self) -> LanguageModel:
         """The language model that is asked."""
-        found = Workspace(self.root).catalogue.find(ref=self.config.policy, kind="policy")
-        return opened_model(self.config, found[0] if found else None)
+        return opened_model(self.config, Workspace(self.root))
 
     def _make_labels(self, number: int, folder: Path) -> dict[str, float]:
         size = self.config.shard_size
         part = self.features[number * size : (number + 1) * size].tolist()
         path = self.folder / f"answers-{number:05d}.jsonl"
-        asked = Kept(self.model, path, self.config.seed) if self.config.asked else None
+        asked = Labeller(self.model, path, self.config.seed) if self.config.asked else None
         found = self._proposals(part, asked)
         lines = [self._label(feature, found[feature], asked) for feature in part]
         save_table(pd.DataFrame(lines).drop(columns="texts"), folder / "labels.parquet")
         save_table(pd.concat([line["texts"] for line in lines], ignore_index=True), folder / "texts.parquet")
         return {"labels": float(len(lines))}
 
-    def _proposals(self, features: list[int], asked: Kept | None) -> dict[int, Proposal]:
+    def _proposals(self, features: list[int], asked: Labeller | None) -> dict[int, Proposal]:
         """What stands in the config, or what the language model says; without a label where words are to be taken."""
         given = given_labels(self.config.labels)
         if given or asked is None or self.config.proposer == "words":
@@ -183,7 +182,7 @@ class LabelScan:
             found |= {feature: proposal(answer) for feature, answer in zip(missing, answers, strict=True)}
         return found
 
-    def _label(self, feature: int, found: Proposal, asked: Kept | None) -> dict[str, Any]:
+    def _label(self, feature: int, found: Proposal, asked: Labeller | None) -> dict[str, Any]:
         """The label of one feature, and what its judge says of the texts kept aside."""
         rows, config = self.rows[feature], self.config
         source, judge = "given" if config.labels else asked.model.name if asked else "", asked

@@ -8,11 +8,14 @@ import pandas as pd
 
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, ProbeConfig, WordConfig, bias_list
 from rmviz.configs.word_lists import WordList, parse_word_lists, read_lexicon
+from rmviz.data.load import dataset_texts
 from rmviz.errors import ConfigError, DataError
 from rmviz.probes.alike import Alike, by_encoder, by_words
 from rmviz.probes.biases import BATTERY, bias_cases, one_reply
 from rmviz.probes.edits import Edit, word_edit, world_edit
 from rmviz.probes.lexicon import built_in
+from rmviz.probes.rewrites import Answers, rewritten
+from rmviz.store.artifact import Artifact
 from rmviz.types import Text
 from rmviz.world.lexicon import TOPICS
 
@@ -31,8 +34,10 @@ def cases(
         item, text_id, unit (the pair, or the text), prompt, with_words, without_words, similarity.
     """
     holding = [text for text in texts if edit.holds(text.reply)]
-    edited = [edit.without(text.reply, random.Random(f"{seed} {edit.name} {text.text_id}")) for text in holding]
-    changed = [(text, new) for text, new in zip(holding, edited, strict=True) if new != text.reply]
+    edited = [(text, edit.without(text.reply, random.Random(f"{seed} {edit.name} {text.text_id}"))) for text in holding]
+    problems = [edit.problem(text.reply, new) for text, new in edited]
+    sound = [one for one, problem in zip(edited, problems, strict=True) if not problem]
+    changed = [(text, new) for text, new in sound if new != text.reply]
     shares = alike([(text.reply, new) for text, new in changed])
     rows = [
         (edit.name, text.text_id, text.pair_id or text.text_id, text.prompt, text.reply, new, share)
@@ -40,8 +45,9 @@ def cases(
         if share >= min_similarity
     ]
     counts = {
-        "num_holding": len(holding), "num_unchanged": len(holding) - len(changed),
+        "num_holding": len(holding), "num_unchanged": len(sound) - len(changed),
         "num_too_different": len(changed) - len(rows),
+        **{f"num_{problem.replace(' ', '_')}": problems.count(problem) for problem in edit.problems},
     }  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS), counts
 
@@ -74,10 +80,40 @@ def edits_of(config: WordConfig) -> tuple[list[Edit], list[Edit]]:
     return [main], [edit for edit in others if edit.name != main.name]
 
 
+def edits_for(config: WordConfig, texts: Sequence[Text]) -> tuple[list[Edit], list[Edit]]:
+    """As `edits_of`; where a language model is asked about every text, unnamed controls are those that most texts hold.
+
+    It is asked about none where no text holds the words that are probed.
+    """
+    edits, others = edits_of(config)
+    if config.asked and not any(edit.holds(text.reply) for edit in edits for text in texts):
+        return edits, []
+    if config.asked and isinstance(config, EuphemismConfig) and not config.control.strip():
+        others = sorted(others, key=lambda edit: -sum(edit.holds(text.reply) for text in texts))[:NUM_CONTROLS]
+    return edits, others
+
+
+def probed_texts(config: ProbeConfig, dataset: Artifact) -> list[Text]:
+    """The texts that a probe looks through.
+
+    Raises:
+        DataError: There are none.
+    """
+    texts = dataset_texts(dataset, config.split, config.num_pairs, config.seed)
+    if not texts:
+        raise DataError(f"dataset {dataset.name} has no texts in its {config.split} part; choose another with --split")
+    return texts
+
+
 def probed_cases(
-    config: ProbeConfig, texts: Sequence[Text]
+    config: ProbeConfig, texts: Sequence[Text], answers: Answers | None = None
 ) -> tuple[pd.DataFrame, dict[str, dict[str, int]], list[str]]:
     """All cases of a probe, what was left out of each item, and the names of the control items.
+
+    Args:
+        config: Settings of the probe.
+        texts: The texts it looks through.
+        answers: The replies in other words, where a language model makes the edits.
 
     Raises:
         ConfigError: As for `edits_of`.
@@ -92,12 +128,14 @@ def probed_cases(
                 "choose other biases, or another split"
             )
         return pd.DataFrame(rows, columns=COLUMNS), counts, []
-    edits, others = edits_of(config)
+    edits, others = edits_for(config, texts)
+    if config.asked:
+        edits, others = ([rewritten(edit, answers or {}) for edit in some] for some in (edits, others))
     alike = by_encoder(config.similarity_model) if config.similarity_model else by_words
     options: Any = {"min_similarity": config.min_similarity, "seed": config.seed, "alike": alike}
     made = [(edit.name, *cases(edit, texts, **options)) for edit in edits]
     if not any(len(table) for _, table, _ in made):
-        raise DataError(_nothing(made, config.dataset, config.split))
+        raise DataError(_nothing(made, config))
     controls = [(edit.name, *cases(edit, texts, **options)) for edit in others]
     controls = [one for one in controls if len(one[1])]
     if isinstance(config, EuphemismConfig) and not config.control.strip():
@@ -120,12 +158,20 @@ def _renamed(words: WordList, known: dict[str, Edit]) -> WordList:
     return WordList(f"{words.name} (own)", words.substitutes) if words.name in known else words
 
 
-def _nothing(made: Sequence[tuple[str, pd.DataFrame, dict[str, int]]], dataset: str, split: str) -> str:
+def _nothing(made: Sequence[tuple[str, pd.DataFrame, dict[str, int]]], config: WordConfig) -> str:
     holding = sum(counts["num_holding"] for _, _, counts in made)
     names = ", ".join(name for name, _, _ in made[:5])
     if not holding:
         return (
-            f"no reply in the {split} part of {dataset} holds a word of {names}; choose other words, or another split"
+            f"no reply in the {config.split} part of {config.dataset} holds a word of {names}; choose other words, or another "
+            "split"
+        )
+    if config.asked:
+        totals = pd.DataFrame([counts for _, _, counts in made]).drop(columns="num_holding").sum()
+        told = ", ".join(f"{n} {str(name).removeprefix('num_').replace('_', ' ')}" for name, n in totals.items() if n)
+        return (
+            f"{holding} replies hold words of {names}, but nothing that the language model made of them can be used: {told}; "
+            "ask another model, or lower min_similarity"
         )
     unchanged = sum(counts["num_unchanged"] for _, _, counts in made)
     return (

@@ -22,6 +22,9 @@ class Edit:
     name: str
     words: tuple[str, ...]
     without: Callable[[str, random.Random], str]
+    problem: Callable[[str, str], str] = lambda reply, new: ""
+    """What is wrong with an edited text, one of `problems`; empty: nothing."""
+    problems: tuple[str, ...] = ()
 
     def holds(self, text: str) -> bool:
         """Whether any of the words stands in a text."""

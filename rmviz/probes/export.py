@@ -140,8 +140,9 @@ def _section(item: str, counts: dict[str, int], cases: pd.DataFrame, features: p
         for one in features[features["item"] == item].head(_FEATURES).itertuples()
     )
     left_out = ", ".join(
-        f"{counts['num_' + what.replace(' ', '_')]} {what}"
-        for what in ("unchanged", "too different", "cut away", "without reward")
+        f"{count} {name.removeprefix('num_').replace('_', ' ')}"
+        for name, count in counts.items()
+        if name != "num_holding"
     )
     return (
         f"<h2>{escape(item)}</h2><p>{counts['num_holding']} replies were looked at or hold the words; left out: {left_out}.</p>"

@@ -14,12 +14,11 @@ from rmviz.ablation.opened import SAEScan, opened_engine
 from rmviz.ablation.plan import EffectRows
 from rmviz.configs.map import feature_list
 from rmviz.configs.probes import GIVEN, BiasConfig, EuphemismConfig, ProbeConfig
-from rmviz.data.load import dataset_texts
-from rmviz.errors import DataError
 from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
-from rmviz.probes.cases import probed_cases
+from rmviz.probes.asked import Rewrites
+from rmviz.probes.cases import probed_cases, probed_texts
 from rmviz.probes.figures import directed_features, halves, own_features
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
@@ -38,13 +37,16 @@ class ProbeScan(SAEScan):
     @cached_property
     def probed(self) -> tuple[pd.DataFrame, dict[str, dict[str, int]], list[str]]:
         """Cases, what was left out by item, and the names of the controls."""
+        answers = self.rewrites.answers if self.rewrites else None
+        return probed_cases(self.config, probed_texts(self.config, self.dataset), answers)
+
+    @cached_property
+    def rewrites(self) -> Rewrites | None:
+        """What a language model is asked first, where it makes the edits."""
         config = self.config
-        texts = dataset_texts(self.dataset, config.split, config.num_pairs, config.seed)
-        if not texts:
-            raise DataError(
-                f"dataset {self.dataset.name} has no texts in its {config.split} part; choose another with --split"
-            )
-        return probed_cases(config, texts)
+        if isinstance(config, BiasConfig) or not config.asked:
+            return None
+        return Rewrites(self.root, config, self.folder / "rewrites")
 
     @cached_property
     def cases(self) -> pd.DataFrame:
@@ -177,13 +179,15 @@ class ProbeScan(SAEScan):
 
 
 def scanned(scan: ProbeScan, report: Report) -> None:
-    """Make the shards of both stages that are not there yet."""
+    """Make the shards of both stages that are not there yet, after what a language model is asked first."""
+    first = scan.rewrites.made(report) if scan.rewrites else 0
     count = scan.num_shards
-    report(0, 2 * count)
+    total = first + 2 * count
+    report(first, total)
     for numbers in (range(count), range(count, 2 * count)):
         with closing(made_shards(scan, numbers, scan.folder)) as shards:
-            for done, (_, figures) in enumerate(shards, start=numbers.start + 1):
-                report(done, 2 * count, figures)
+            for done, (_, figures) in enumerate(shards, start=first + numbers.start + 1):
+                report(done, total, figures)
 
 
 def _distinct(sides: Sequence[Sequence[Encoded]]) -> tuple[list[Encoded], list[np.ndarray]]:

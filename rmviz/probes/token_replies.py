@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rmviz.configs.probes import TokensConfig, prompt_list
+from rmviz.configs.tokens import TokensConfig, prompt_list
 from rmviz.data.load import dataset_texts
 from rmviz.errors import DataError
 from rmviz.models.encoding import Encoded, special_ids

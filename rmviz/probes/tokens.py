@@ -12,7 +12,7 @@ import pandas as pd
 from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.opened import SAEScan, opened_engine
 from rmviz.configs.base import to_dict
-from rmviz.configs.probes import TokensConfig
+from rmviz.configs.tokens import TokensConfig
 from rmviz.errors import DataError
 from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.models.encoding import Encoded

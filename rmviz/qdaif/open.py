@@ -2,10 +2,11 @@
 
 import random
 
+from rmviz.asking.local import load_language_model
 from rmviz.configs.axes import Axis, Grid
 from rmviz.configs.map import MapConfig, judges_of
 from rmviz.errors import ConfigError
-from rmviz.qdaif.generators import SEED_POEM, Generator, TransformersGenerator, WorldGenerator, load_language_model
+from rmviz.qdaif.generators import SEED_POEM, Generator, RemoteGenerator, TransformersGenerator, WorldGenerator
 from rmviz.qdaif.judges import Asked, AxisJudge, Form, Judge, Measure, World
 from rmviz.store.artifact import Artifact
 from rmviz.world import grammar
@@ -19,8 +20,6 @@ def opened_generator(config: MapConfig, grid: Grid, policy: Artifact | None) -> 
         ModelError: The policy cannot be loaded.
     """
     if config.generator == "openai":
-        from rmviz.qdaif.remote import RemoteGenerator
-
         return RemoteGenerator(
             config.server, config.policy, grid, temperature=config.temperature, max_tokens=config.max_new_tokens,
             max_requests=config.max_requests,

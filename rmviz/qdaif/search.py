@@ -1,12 +1,12 @@
 """The search: ask for poems, judge them, score them, offer them to the archive, step by step."""
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rmviz.asking.models import REFUSAL
 from rmviz.configs.axes import Grid
 from rmviz.qdaif.archive import Archive
 from rmviz.qdaif.attempts import LONGEST_TEXT, Attempt
@@ -14,11 +14,6 @@ from rmviz.qdaif.generators import Generator
 from rmviz.qdaif.judges import Judge
 from rmviz.qdaif.requests import Request, Requests
 from rmviz.qdaif.scoring import Score
-
-REFUSAL = re.compile(
-    r"\W*(i['’]?m sorry|i am sorry|sorry,|i can(no|['’])t|i am unable|i['’]m unable|as an ai)\b", re.IGNORECASE
-)
-"""How an answer begins in which a language model declines."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,10 @@ MAX_ROWS = 5000
 _EXCERPT = 160
 _LEFT_OUT = {
     "num_unchanged": "the edit changes nothing",
+    "num_empty": "the language model says nothing",
+    "num_refusal": "it refuses",
+    "num_too_long": "it, or the reply, is too long",
+    "num_word_kept": "it keeps a word",
     "num_too_different": "it changes too much",
     "num_cut_away": "the model reads the same tokens",
     "num_without_reward": "a reward is no number",
@@ -80,7 +84,7 @@ def _meaning(probe: Probed, name: str) -> str:
     says = _verdict(probe, name).get("says")
     with_it = f"with the edit ({says})" if says else "with the words"
     counts = probe.info["counts"][name]
-    left = [f"{counts[key]:,} {why}" for key, why in _LEFT_OUT.items() if counts[key]]
+    left = [f"{counts[key]:,} {why}" for key, why in _LEFT_OUT.items() if counts.get(key)]
     chosen = (
         "named by the user"
         if GIVEN in probe.info["sets"]

@@ -70,7 +70,9 @@ def _origin(probe: Probed, artifacts: Sequence[Artifact]) -> None:
     if info.get("dataset"):
         parts.append(f"data {names.get(info['dataset'], info['dataset'])}, {probe.artifact.config.get('split', '')}")
     if probe.what == "euphemism":
-        parts.append(f"{info['topic']}, edited by {probe.artifact.config.get('maker', 'words')}")
+        config = probe.artifact.config
+        maker = config.get("maker", "words")
+        parts.append(f"{info['topic']}, edited by {config['policy'] if maker == 'generator' else maker}")
     if probe.what != "tokens":
         parts.append(f"rewards vary by {probe.std:.3g} (sd)")
     st.caption(plain(" · ".join(parts)))

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from qdaif.fakes import Counting
 
+from rmviz.asking.kept import Kept
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.world import WorldPolicyConfig
 from rmviz.errors import BackendError, ConfigError
 from rmviz.features.texts import ScannedTexts
 from rmviz.labels import job
-from rmviz.labels.ask import Kept
 from rmviz.labels.live import label_score
 from rmviz.labels.read import labels_of
 from rmviz.labels.texts import MAKING, half_of_texts

@@ -8,7 +8,7 @@ import pytest
 from qdaif.fakes import Counting
 
 from rmviz.ablation.naive import naive_effects
-from rmviz.configs.probes import TokensConfig
+from rmviz.configs.tokens import TokensConfig
 from rmviz.errors import ConfigError, DataError
 from rmviz.models.load import from_artifact
 from rmviz.probes import tokens

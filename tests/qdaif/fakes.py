@@ -1,9 +1,13 @@
-"""A generator that writes by the grammar, a reward that is the planted truth, and a report that can break off."""
+"""A generator that writes by the grammar, a server of poems, a reward that is the planted truth, a report that can break off."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 from rmviz.configs.axes import parse_grid
@@ -67,3 +71,19 @@ class Counting:
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def server(*faults):
+    script = Path(__file__).with_name("poem_server.py")
+    process = subprocess.Popen([sys.executable, script, *faults], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def asked(address):
+    return httpx.get(address).json()

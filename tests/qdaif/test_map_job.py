@@ -9,9 +9,10 @@ import pytest
 from qdaif.conftest import SMALL
 from qdaif.fakes import Counting
 
+from rmviz.asking.local import continuations, load_language_model
 from rmviz.errors import ConfigError, DataError, ModelError
 from rmviz.qdaif import job
-from rmviz.qdaif.generators import TransformersGenerator, continuations, load_language_model
+from rmviz.qdaif.generators import TransformersGenerator
 from rmviz.qdaif.requests import Request, Source
 from rmviz.store.tables import load_table
 from rmviz.worker import execute

@@ -1,20 +1,17 @@
 """Poems from a server: a real process on loopback that fails in every way, and what the search makes of it."""
 
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
-import httpx
 import pytest
 from qdaif.conftest import SMALL
-from qdaif.fakes import GRID, Counting
+from qdaif.fakes import GRID, Counting, asked, server
 
+from rmviz.asking import remote
+from rmviz.asking.remote import KEY
 from rmviz.errors import BackendError, ConfigError
-from rmviz.qdaif import job, open, remote
-from rmviz.qdaif.remote import KEY, RemoteGenerator
+from rmviz.qdaif import job, open
+from rmviz.qdaif.generators import RemoteGenerator
 from rmviz.qdaif.requests import Request
 from rmviz.store.tables import load_table
 from rmviz.world.truth import recognise
@@ -22,24 +19,8 @@ from rmviz.world.truth import recognise
 REQUESTS = [Request(asked=cell, labels=GRID.labels(cell), move="seed") for cell in range(4)]
 
 
-@contextmanager
-def server(*faults):
-    script = Path(__file__).with_name("poem_server.py")
-    process = subprocess.Popen([sys.executable, script, *faults], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
-    finally:
-        process.kill()
-        process.wait()
-
-
 def writer(address, **options):
     return RemoteGenerator(address, "poet", GRID, **{"first_wait": 0.01, "timeout": 0.8, "patience": 20.0} | options)
-
-
-def asked(address):
-    return httpx.get(address).json()
 
 
 def test_every_fault_that_may_pass_is_waited_out(monkeypatch):

@@ -7,14 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 
-from rmviz.configs.axes import Grid
 from rmviz.errors import BackendError, ConfigError
-from rmviz.qdaif import prompts
-from rmviz.qdaif.requests import Request
 
 KEY = "OPENAI_API_KEY"
 """The environment variable that the key is read from; it is sent to the server and kept nowhere."""
@@ -119,19 +115,6 @@ class RemoteModel:
                     f"max_requests ({self._max_requests}) is reached; nothing is lost: the same command asks as often again"
                 )
             self.num_requests += 1
-
-
-class RemoteGenerator(RemoteModel):
-    """Asks a server for each poem."""
-
-    def __init__(self, server: str, model: str, grid: Grid, **options: Any) -> None:
-        """Take the map's axes for the words of a request; options are those of `RemoteModel`."""
-        super().__init__(server, model, **options)
-        self.grid = grid
-
-    def written(self, requests: Sequence[Request], *, seed: int) -> list[str]:
-        """Poems in the order of the requests; empty where the server answered with none."""
-        return self.answers([prompts.instruction(self.grid, request) for request in requests], seed=seed)
 
 
 def answer_in(response: httpx.Response) -> str:

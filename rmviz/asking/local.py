@@ -1,0 +1,109 @@
+"""A causal language model on this machine, and what it writes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rmviz.errors import ModelError
+from rmviz.models.checkpoint import find_checkpoint
+from rmviz.models.load import quieten
+from rmviz.models.placement import choose_device, choose_dtype
+from rmviz.store.artifact import Artifact
+
+
+class LocalModel:
+    """A causal language model on this machine: asked through its chat template where it has one."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, batch_size: int = 16, **options: Any
+    ) -> None:
+        """Take a loaded model; options are those of `continuations`."""
+        self.name = f"transformers {model.name_or_path}".strip()
+        self._model, self._tokenizer, self._batch_size, self._options = model, tokenizer, batch_size, options
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+
+    @property
+    def loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model and its tokenizer."""
+        return self._model, self._tokenizer
+
+    @property
+    def chats(self) -> bool:
+        """Whether it has a chat template; one without only writes on."""
+        return bool(self._tokenizer.chat_template)
+
+    def answers(
+        self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = lambda place, answer: None
+    ) -> list[str]:
+        """What it answers, or how it writes on; `told` gets the place and the text of each answer as it comes."""
+        texts: list[str] = []
+        for start in range(0, len(questions), self._batch_size):
+            contexts = [self._context(question) for question in questions[start : start + self._batch_size]]
+            some = continuations(self._model, self._tokenizer, contexts, seed=seed * 4099 + start, **self._options)
+            for place, text in enumerate(some, start=start):
+                told(place, text)
+            texts += some
+        return texts
+
+    def _context(self, question: str) -> str:
+        if not self.chats:
+            return question
+        message = [{"role": "user", "content": question}]
+        return str(self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+
+
+@torch.no_grad()
+def continuations(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    contexts: Sequence[str],
+    *,
+    seed: int,
+    temperature: float = 1.0,
+    max_new_tokens: int = 96,
+) -> list[str]:
+    """What a causal language model writes after each context, by plain sampling; the same for the same seed.
+
+    A context that leaves no room for the answer loses its start.
+    """
+    inputs = tokenizer(list(contexts), return_tensors="pt", padding=True, padding_side="left").to(model.device)
+    positions = int(getattr(model.config, "max_position_embeddings", 0) or 0)
+    if positions:
+        room = max(1, positions - max_new_tokens)
+        inputs = {name: inputs[name][:, -room:] for name in ("input_ids", "attention_mask")}
+    generator: Any = model
+    with torch.random.fork_rng():
+        torch.manual_seed(seed % 2**63)
+        ids = generator.generate(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], do_sample=True,
+            temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
+    new = ids[:, inputs["input_ids"].shape[1] :]
+    return [text.strip(" ") for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+def load_language_model(source: Artifact | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer, from a policy of the workspace, a folder or the hub.
+
+    Raises:
+        ModelError: It cannot be loaded, or brings code of its own.
+    """
+    quieten()
+    place = str(source.verify().folder / "model") if isinstance(source, Artifact) else source
+    checkpoint = find_checkpoint(place)
+    device = choose_device("auto")
+    options: Any = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder, dtype=choose_dtype("auto", device), use_safetensors=True, **options
+        )
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{place} cannot be loaded as a language model: {reason}") from error
+    placed: Any = model  # the stubs of `to` are those of a mixin
+    return placed.to(device).eval().requires_grad_(False), tokenizer
