@@ -120,6 +120,14 @@ def test_margins_show_groups_their_pairs_and_the_share(open_page, text_of, probe
     assert any("No wrong pair belongs" in warning.value for warning in test.warning)
 
 
+def test_a_probe_of_margins_leads_to_its_page_and_is_no_other_probe(open_page, text_of, probed):
+    probe = probed()
+    root = probe.folder.parents[1]
+    assert "Nothing has been probed yet" in text_of(open_page("probes", root=root))
+    links = [link.proto for link in open_page(root=root).get("page_link") if probe.id in link.proto.query_string]
+    assert [(link.page, link.query_string) for link in links] == [("margins", f"probe={probe.id}")]
+
+
 def test_margins_without_a_wrong_pair_and_without_a_probe(open_page, text_of, probed, fake):
     probe = probed(ties=True)
     test = open_page("margins", root=probe.folder.parents[1], probe=probe.id)
