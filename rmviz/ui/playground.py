@@ -49,9 +49,7 @@ def play(model: Artifact, sae: Artifact | None, artifacts: list[Artifact]) -> No
             bench.bench(sae, features, draft, found, edited)
     kept = [drafts.keep_link(draft), edited.keep_link()]
     if not all(kept):
-        st.caption(
-            "What is here is too long for a link, and this workspace is read-only: the address does not hold it."
-        )
+        st.caption(drafts.TOO_LONG)
 
 
 def _form(scans: list[Artifact], models: Sequence[Artifact], model: Artifact) -> tuple[drafts.Draft, list[Artifact]]:

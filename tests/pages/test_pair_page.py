@@ -1,6 +1,7 @@
 """The page Pair and the page Margins, on a synthetic workspace: what they show is what the backend and the job say."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -82,6 +83,27 @@ def test_the_playgrounds_pair_is_taken_apart(open_page, text_of, fake):
     assert any("Type two replies in the Playground" in info.value for info in test.info)
     test = open_page("pair", **{"from": "typed", "a": " the sea", "b": " the old roofs" + " word" * 300})
     assert any("of the rejected text were cut" in warning.value for warning in test.warning)
+
+
+def typed(test):
+    return [test.session_state.filtered_state.get(key, "") for key in ("pg-prompt", "pg-a", "pg-b")]
+
+
+def test_the_address_of_a_typed_pair_restores_it(open_page, text_of, planted, tmp_path):
+    root = tmp_path / "own"
+    shutil.copytree(planted["sae"].folder.parents[1], root)
+    for words, params in ((1, {"a", "b"}), (300, {"texts"})):
+        pair = {"a": " the sea" * words, "b": " the old roofs" * words}
+        test = open_page("pair", root=root, **{"from": "typed", **pair})
+        source = next(one for one in test.segmented_control if one.label == "Which pair")
+        source.set_value("data").run()
+        assert "pair" in test.query_params
+        next(one for one in test.segmented_control if one.label == "Which pair").set_value("typed").run()
+        assert typed(test) == ["", *pair.values()]
+        kept = {name: "".join(value) for name, value in test.query_params.items()}
+        assert set(kept) == {"from", "model", "sae", *params}
+        again = open_page("pair", root=root, **kept)
+        assert typed(again) == typed(test) and "Reply A against reply B" in text_of(again)
 
 
 def test_a_pair_that_is_not_there_and_one_without_rewards_are_sentences(open_page, fake):

@@ -212,6 +212,31 @@ def test_texts_of_the_data_stand_in_the_link_by_their_ids(open_page, text_of, pl
         assert any("is not in this workspace" in warning.value for warning in lost.warning)
 
 
+def test_a_link_leaves_nothing_of_what_stood_there_before(open_page, planted):
+    test = open_page("playground", mode="pair", prompt="old prompt", a="A1", b="B1")
+    for params in (
+        {"a": "a text alone"},
+        {"a": "a text alone", "mode": "text"},
+        {"prompt": "Human: a", "a": "x", "b": "y"},
+        {"a": "a text alone", "mode": "text", "prompt": "Human: a"},
+    ):
+        turned(test, params)
+        assert [test.session_state[f"pg-{name}"] for name in ("prompt", "a", "b")] == [
+            params.get(name, "") for name in ("prompt", "a", "b")
+        ]
+        assert len(test.text_area) == (3 if "b" in params else 2)
+    turned(test, {"mode": "pair", "a": "A1", "b": "B1"})
+    turned(test, {"effects": planted["effects"].id, "text": "pair-0003/chosen", "mode": "text"})
+    assert len(test.text_area) == 2 and test.session_state["pg-b"] == ""
+
+
+def turned(test, params):
+    """Another link opened in the same session."""
+    test.query_params.clear()
+    test.query_params.update(params)
+    assert not test.run().exception
+
+
 def test_what_a_pair_shares_is_shown_once(open_page, text_of):
     test = open_page("playground", mode="pair", prompt="Human: a", a=" the old sailor", b=" the old rain fell")
     words = text_of(test)
