@@ -3,11 +3,12 @@
 import streamlit as st
 
 from rmviz.ui import pickers, probes, router
+from rmviz.ui.lineage import BY_WHAT
 
 router.guard()
 workspace = router.workspace()
 artifacts = workspace.list()
-kept = [artifact for artifact in artifacts if artifact.kind == "probe"]
+kept = [artifact for artifact in artifacts if artifact.kind == "probe" and artifact.metrics.get("what") not in BY_WHAT]
 
 title, picker = st.columns([5, 3], vertical_alignment="bottom")
 with title:

@@ -59,6 +59,8 @@ def _open(pair_id: str) -> None:
 def _typed() -> Pair | None:
     drafts.take_link()
     draft = drafts.current("pair")
+    if not drafts.keep_link(draft):
+        st.caption(drafts.TOO_LONG)
     if not (draft.first.strip() and draft.second.strip()):
         st.info("Type two replies in the Playground, then take the pair apart there.", icon=":material/edit:")
         router.page_link("playground", "Open the Playground", {"mode": "pair"}, ":material/tune:")

@@ -188,7 +188,14 @@ def _playground_link(features: Artifact, feature: int, page: Mapping[str, Any]) 
     effects, sae, model = (*features.parents, "", "", "")[:3]
     strongest = strongest_first(page["examples"])[:1]
     params = (
-        {"model": model, "sae": sae, "show": str(feature), "effects": effects, "text": str(strongest[0]["text_id"])}
+        {
+            "model": model,
+            "sae": sae,
+            "show": str(feature),
+            "effects": effects,
+            "text": str(strongest[0]["text_id"]),
+            "mode": "text",
+        }
         if strongest
         else {}
     )

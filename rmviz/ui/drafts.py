@@ -24,6 +24,8 @@ MODES = {"text": "One text", "pair": "A pair", "edit": "Change a text"}
 _FIELDS = {"prompt": PROMPT, "a": FIRST, "b": SECOND, "base_prompt": "_pg-base-prompt", "base": "_pg-base"}
 """Parameters of the URL that hold texts, and the session keys behind them."""
 
+TOO_LONG = "What is here is too long for a link, and this workspace is read-only: the address does not hold it."
+
 _SOURCE = "_pg-source"
 
 
@@ -88,10 +90,14 @@ def back_to_base() -> None:
 
 
 def take_link() -> None:
-    """Fill the fields from the URL where a link brought something: the texts, their ids, or the id of a kept draft."""
-    for param, key in _FIELDS.items():
-        if (value := pickers.arrived(param)) is not None:
-            st.session_state[key] = value
+    """Fill the fields from the URL where a link brought something: the texts, their ids, or the id of a kept draft.
+
+    A text that the link does not name is empty.
+    """
+    if any(pickers.arrived(param) is not None for param in _FIELDS):
+        given = {param: st.query_params[param] for param in _FIELDS if param in st.query_params}
+        _fill(given)
+        for param, value in given.items():
             pickers.keep_in_url(param, value)
     if (key := pickers.arrived("texts")) is not None:
         pickers.keep_in_url("texts", key)
@@ -162,12 +168,10 @@ def _fill_from(owner_id: str, item: str, item_id: str) -> bool:
     elif owner is not None and (found := cached.text_by_id(owner, item_id)):
         texts = dict(zip(("prompt", "a"), found, strict=True))
     if texts:
-        _fill({"prompt": "", "a": "", **texts})
+        _fill(texts)
         owner_param = owner.kind if owner is not None else ""
         params = {owner_param: owner_id, item: item_id}
         st.session_state[_SOURCE] = (params, texts)
-        if "b" in texts and "mode" not in st.query_params:
-            st.session_state[pickers.choice_key("mode")] = "pair"
     return bool(texts)
 
 
@@ -182,8 +186,11 @@ def _rows(effects: Artifact, pair_id: str) -> list[dict[str, object]]:
 
 
 def _fill(values: Mapping[str, str]) -> None:
-    for name, text in values.items():
-        st.session_state[_FIELDS[name]] = text
+    """The fields hold these texts and nothing older; they say the mode where the URL does not."""
+    for name, key in _FIELDS.items():
+        st.session_state[key] = values.get(name, "")
+    if "mode" not in st.query_params:
+        st.session_state[pickers.choice_key("mode")] = "pair" if values.get("b") else "text"
 
 
 def _values() -> dict[str, str]:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from rmviz.configs.base import parent_lists, parents
 from rmviz.configs.command import command_line, config_file_name
-from rmviz.configs.compare import ON_COMPARE, names_of
+from rmviz.configs.compare import names_of
 from rmviz.configs.files import config_file, config_of
 from rmviz.configs.kinds import KINDS
 from rmviz.errors import RmvizError
@@ -26,6 +26,7 @@ from rmviz.ui import jobs as listing
 from rmviz.ui import router, style
 from rmviz.ui.job_curves import job_curves
 from rmviz.ui.job_watch import TICK, current_job, current_jobs, look_again, watched
+from rmviz.ui.lineage import BY_WHAT
 from rmviz.ui.words import moment, number, percent, plain, shortened
 
 PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
@@ -40,9 +41,6 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "probe": ("probes", "probe", {}),
 }
 """The page that shows an artifact of a kind, its parameter there, and the parameters of parents that go with it."""
-
-_BY_WHAT = dict.fromkeys(ON_COMPARE, ("compare", "comparison")) | {"margins": ("margins", "probe")}
-"""Page and parameter of artifacts that say what they are."""
 
 NOTE = "_job-note"
 """Session key of a sentence that the Train page leaves for the job that it opens."""
@@ -213,8 +211,8 @@ def artifact_link(artifact: Artifact | None, ref: str, role: str, by_id: Mapping
         st.markdown(f"{plain(role)}: {plain(shortened(ref, 80))}{gone}", width="content")
         return
     words = f"{plain(role)}: {plain(shortened(artifact.name, 60))}"
-    if artifact.metrics.get("what") in _BY_WHAT:
-        page, param = _BY_WHAT[artifact.metrics["what"]]
+    if artifact.metrics.get("what") in BY_WHAT:
+        page, param = BY_WHAT[artifact.metrics["what"]]
         router.page_link(page, words, {param: artifact.id}, ":material/arrow_forward:")
     elif artifact.kind in PAGES:
         page, param, others = PAGES[artifact.kind]

@@ -53,21 +53,22 @@ def editor(features: Artifact, feature: int, label: Label | None) -> None:
             st.caption("The workspace is read-only, so labels can be looked at but not changed.")
             return
         by_hand = hand_labels(root, sae).get(feature)
-        with st.form(f"label-{feature}", border=False):
+        stamp = f"{sae}-{feature}-{by_hand.time if by_hand else 0}"  # a label changed elsewhere gets fields of its own
+        with st.form(f"label-{stamp}", border=False):
             st.text_input(
-                "Label", by_hand.label if by_hand else "", max_chars=LONGEST_LABEL, key=f"label-text-{feature}",
+                "Label", by_hand.label if by_hand else "", max_chars=LONGEST_LABEL, key=f"label-text-{stamp}",
                 placeholder=label.label if label else "what it fires on, in a few words",
             )  # fmt: skip
             current = list(DIRECTIONS).index(by_hand.direction if by_hand else "")
             st.selectbox(
                 "Where it fires, it", list(DIRECTIONS), current, format_func=lambda one: DIRECTIONS[one],
-                key=f"label-direction-{feature}", help="A claim is scored by the sign of the exact effects.",
+                key=f"label-direction-{stamp}", help="A claim is scored by the sign of the exact effects.",
             )  # fmt: skip
             st.text_area(
-                "Note", by_hand.note if by_hand else "", max_chars=LONGEST_NOTE, key=f"label-note-{feature}", height=80
+                "Note", by_hand.note if by_hand else "", max_chars=LONGEST_NOTE, key=f"label-note-{stamp}", height=80
             )
             with st.container(horizontal=True):
-                st.form_submit_button("Save", type="primary", on_click=_save, args=(root, sae, feature))
+                st.form_submit_button("Save", type="primary", on_click=_save, args=(root, sae, feature, stamp))
                 st.form_submit_button(
                     "Take away", disabled=by_hand is None, on_click=_take_away, args=(root, sae, feature)
                 )
@@ -75,9 +76,9 @@ def editor(features: Artifact, feature: int, label: Label | None) -> None:
             st.caption(plain(said))
 
 
-def _save(root: Path, sae: str, feature: int) -> None:
+def _save(root: Path, sae: str, feature: int, stamp: str) -> None:
     text, direction, note = (
-        str(st.session_state.get(f"label-{name}-{feature}") or "") for name in ("text", "direction", "note")
+        str(st.session_state.get(f"label-{name}-{stamp}") or "") for name in ("text", "direction", "note")
     )
     try:
         set_labels(root, sae, {feature: new_label(text, direction, note)})
@@ -86,7 +87,10 @@ def _save(root: Path, sae: str, feature: int) -> None:
 
 
 def _take_away(root: Path, sae: str, feature: int) -> None:
-    set_labels(root, sae, {feature: None})
+    try:
+        set_labels(root, sae, {feature: None})
+    except RmvizError as error:
+        st.session_state[_SAID] = f"The label was not taken away: {error}."
 
 
 def popover(features: Artifact) -> None:

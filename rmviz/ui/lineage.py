@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rmviz.configs.compare import ON_COMPARE
 from rmviz.plots.families import quoted
 from rmviz.store.artifact import Artifact
 from rmviz.ui.words import shortened
@@ -19,6 +20,9 @@ KINDS = {
     "probe": "probe",
 }
 """Kinds that pages show, in the order in which one is made from another, and what to call them."""
+
+BY_WHAT = dict.fromkeys(ON_COMPARE, ("compare", "comparison")) | {"margins": ("margins", "probe")}
+"""Page and parameter of artifacts that another page shows than the rest of their kind, by what they say they are."""
 
 MAX_NODES = 60
 

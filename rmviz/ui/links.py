@@ -24,7 +24,7 @@ def playground(
         st.caption("Too long for a link to the Playground; copy the texts there.", width="content")
         return
     params = link_to_pair(*source, texts) if source else texts
-    params = {**params, "mode": "pair" if second else "", "model": model, "sae": sae}
+    params = {**params, "mode": "pair" if second else "text", "model": model, "sae": sae}
     router.page_link("playground", label, _given(params), ":material/tune:")
 
 

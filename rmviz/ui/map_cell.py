@@ -114,5 +114,5 @@ def _playground_link(artifact: Artifact, poem: dict[str, Any], artifacts: Sequen
     if sum(map(len, params.values())) > MAX_LINK or not params["a"]:
         return
     model = map_features.model_of(artifact, artifacts)
-    params |= {"model": model.id} if model else {}
+    params |= {"mode": "text", "model": model.id if model else ""}
     router.page_link("playground", "Playground", {n: v for n, v in params.items() if v}, ":material/tune:")

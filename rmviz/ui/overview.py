@@ -8,12 +8,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from rmviz.configs.compare import ON_COMPARE
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.ui import job_watch, router, style
-from rmviz.ui.lineage import KINDS
+from rmviz.ui.lineage import BY_WHAT, KINDS
 from rmviz.ui.words import ago, moment, number, percent, plain, shortened
 
 PAGE_OF = {
@@ -142,10 +141,11 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
             }.get(kind)
             with st.container(horizontal=True, gap="medium"):
                 for newest in newest_of_each(of_kind):
+                    page, own = BY_WHAT.get(str(newest.metrics.get("what")), (PAGE_OF[kind], param))
                     router.page_link(
-                        "compare" if newest.metrics.get("what") in ON_COMPARE else PAGE_OF[kind],
+                        page,
                         f"Open {plain(shortened(newest.name, 50))}",
-                        {param: newest.id} if param else None,
+                        {own: newest.id} if own else None,
                         ":material/arrow_forward:",
                     )
 

@@ -8,6 +8,7 @@ import pytest
 
 from rmviz.configs.data import RepairConfig
 from rmviz.configs.models import PatchConfig
+from rmviz.errors import ArtifactError
 from rmviz.store.hand_labels import FOLDER, hand_labels, new_label, set_labels
 from rmviz.store.tables import save_table
 from rmviz.store.workspace import Workspace
@@ -38,11 +39,15 @@ def proposed(space, planted, feature, **values):
     return draft.kept
 
 
+def field(widgets, label):
+    return next(one for one in widgets if one.label == label)
+
+
 def test_a_label_is_given_on_the_feature_s_page_and_taken_away(open_page, text_of, space, planted):
     test = open_page("features", feature="7")
     assert "label" not in test.dataframe[0].value
-    test.text_input(key="label-text-7").input(EVIL)
-    test.selectbox(key="label-direction-7").set_value("lowers")
+    field(test.text_input, "Label").input(EVIL)
+    field(test.selectbox, "Where it fires, it").set_value("lowers")
     next(b for b in test.button if b.label == "Save").click().run()
     assert not test.exception
     kept = hand_labels(space.root, planted["sae"].id)
@@ -56,6 +61,29 @@ def test_a_label_is_given_on_the_feature_s_page_and_taken_away(open_page, text_o
     assert test.dataframe[0].value["feature"].tolist() == [7]
     next(b for b in test.button if b.label == "Take away").click().run()
     assert hand_labels(space.root, planted["sae"].id) == {}
+
+
+def test_the_fields_hold_the_label_that_is_kept(open_page, text_of, space, planted, monkeypatch):
+    sae = planted["sae"].id
+    set_labels(space.root, sae, {7: new_label("old")})
+    test = open_page("features", feature="7")
+    field(test.text_input, "Label").input("typed over").run()
+    set_labels(space.root, sae, {7: new_label("by another", "raises")})
+    test.run()
+    assert field(test.text_input, "Label").value == "by another"
+    assert field(test.selectbox, "Where it fires, it").value == "raises"
+    assert f"-{sae}-7-" in field(test.text_input, "Label").key, "another SAE's feature 7 has fields of its own"
+    field(test.button, "Take away").click().run()
+    assert field(test.text_input, "Label").value == "" and hand_labels(space.root, sae) == {}
+    set_labels(space.root, sae, {7: new_label("kept")})
+    test.run()
+    monkeypatch.setattr("rmviz.ui.labels.set_labels", refuse)
+    field(test.button, "Take away").click().run()
+    assert not test.exception and "was not taken away: the disk is full" in re.sub(r"\\", "", text_of(test))
+
+
+def refuse(*_):
+    raise ArtifactError("the disk is full")
 
 
 def test_a_proposed_label_shows_its_score_and_a_hand_label_goes_before_it(open_page, text_of, space, planted):

@@ -1,6 +1,7 @@
 """The page Pair and the page Margins, on a synthetic workspace: what they show is what the backend and the job say."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -63,6 +64,20 @@ def test_the_bars_sum_to_the_margin_and_a_turned_pair_has_the_opposite_ones(fake
     assert shares["value"].sum() == pytest.approx(tables[0]["margin"].sum())
 
 
+def test_parts_that_sum_to_dust_are_a_tie(open_page, text_of, fake, monkeypatch):
+    plain = type(fake).pair
+
+    def tied(self, *args, **options):
+        answer = plain(self, *args, **options)
+        sides = [answer.chosen.model_copy(update={"error": e, "reward": 0.3}) for e in (0.1 + 0.2, 0.3)]
+        update = {"features": [], "chosen_effects": [], "rejected_effects": []}
+        return answer.model_copy(update={**update, "chosen": sides[0], "rejected": sides[1]})
+
+    monkeypatch.setattr(type(fake), "pair", tied)
+    words = text_of(open_page("pair", pair="pair-0005"))
+    assert "a tie" in words and "the model prefers" not in words
+
+
 def test_shapley_values_stand_beside_the_effects(open_page, text_of, planted, fake):
     pair = dataset_pairs(planted["dataset"])[5]
     fake.requests.clear()
@@ -82,6 +97,27 @@ def test_the_playgrounds_pair_is_taken_apart(open_page, text_of, fake):
     assert any("Type two replies in the Playground" in info.value for info in test.info)
     test = open_page("pair", **{"from": "typed", "a": " the sea", "b": " the old roofs" + " word" * 300})
     assert any("of the rejected text were cut" in warning.value for warning in test.warning)
+
+
+def typed(test):
+    return [test.session_state[key] for key in ("pg-prompt", "pg-a", "pg-b")]
+
+
+def test_the_address_of_a_typed_pair_restores_it(open_page, text_of, planted, tmp_path):
+    root = tmp_path / "own"
+    shutil.copytree(planted["sae"].folder.parents[1], root)
+    for length, params in ((1, {"a", "b"}), (2000, {"texts"})):
+        pair = {"a": " the s" + "e" * length, "b": " the old roofs"}
+        test = open_page("pair", root=root, **{"from": "typed", **pair})
+        source = next(one for one in test.segmented_control if one.label == "Which pair")
+        source.set_value("data").run()
+        assert "pair" in test.query_params
+        next(one for one in test.segmented_control if one.label == "Which pair").set_value("typed").run()
+        assert typed(test) == ["", *pair.values()]
+        kept = {name: "".join(value) for name, value in test.query_params.items()}
+        assert set(kept) == {"from", "model", "sae", *params}
+        again = open_page("pair", root=root, **kept)
+        assert typed(again) == typed(test) and "Reply A against reply B" in text_of(again)
 
 
 def test_a_pair_that_is_not_there_and_one_without_rewards_are_sentences(open_page, fake):
@@ -118,6 +154,14 @@ def test_margins_show_groups_their_pairs_and_the_share(open_page, text_of, probe
     assert test.dataframe[0].value["k"].tolist() == [1, 2] and "95 % bootstrap interval" in text_of(test)
     test = open_page("margins", root=root, feature="17")
     assert any("No wrong pair belongs" in warning.value for warning in test.warning)
+
+
+def test_a_probe_of_margins_leads_to_its_page_and_is_no_other_probe(open_page, text_of, probed):
+    probe = probed()
+    root = probe.folder.parents[1]
+    assert "Nothing has been probed yet" in text_of(open_page("probes", root=root))
+    links = [link.proto for link in open_page(root=root).get("page_link") if probe.id in link.proto.query_string]
+    assert [(link.page, link.query_string) for link in links] == [("margins", f"probe={probe.id}")]
 
 
 def test_margins_without_a_wrong_pair_and_without_a_probe(open_page, text_of, probed, fake):

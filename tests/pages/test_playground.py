@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from rmviz.backend.wire import FeatureRow, FeaturesAnswer, ModelInfo
-from rmviz.errors import ModelError
-from rmviz.features.sets import OFF, Edit, save_set, saved_sets
+from rmviz.errors import ConfigError, ModelError
+from rmviz.features.sets import MOST_VALUE, OFF, Edit, save_set, saved_sets
 from rmviz.store.workspace import Workspace
 from rmviz.ui import active
 from rmviz.ui.active import EDIT, PAIR
@@ -136,6 +136,30 @@ def test_a_feature_is_set_to_a_value(open_page, text_of, fake):
     assert 999999 not in fake.asked[-1].scales, "a feature that this SAE lacks is not asked for"
 
 
+def test_edits_that_cannot_be_made_can_be_undone(open_page, text_of, own, planted, fake, monkeypatch):
+    fake.root = own.root
+    test = open_page("playground", root=own.root, **TEXT)
+    feature = int(test.dataframe[0].value["feature"].iloc[0])
+    made = save_set(own.root, planted["sae"].id, "huge", {feature: Edit("value", 2 * MOST_VALUE)})
+    plain = type(fake).ablate
+
+    def refusing(self, model, sae, text, scales, *, values=None, **options):
+        if any(abs(value) > MOST_VALUE for value in (values or {}).values()):
+            raise ConfigError("values are between -1e6 and 1e6")
+        return plain(self, model, sae, text, scales, values=values, **options)
+
+    monkeypatch.setattr(type(fake), "ablate", refusing)
+    test = open_page("playground", root=own.root, **TEXT, set=made.id)
+    assert [error.value for error in test.error] == ["Values are between \\-1e6 and 1e6"]
+    box = next(one for one in test.number_input if one.label == f"Value of feature {feature}")
+    assert (box.min, box.max) == (-MOST_VALUE, MOST_VALUE)
+    test.segmented_control(key="group-kind").set_value("value").run()
+    group = test.number_input(key="group-value")
+    assert (group.min, group.max) == (-MOST_VALUE, MOST_VALUE)
+    test.button(key="undo").click().run()
+    assert not test.error and "→" not in text_of(test)
+
+
 @pytest.fixture
 def own(planted, tmp_path):
     """A copy of the workspace that a test may write."""
@@ -170,6 +194,17 @@ def test_a_set_is_kept_taken_and_handed_over(open_page, text_of, own, planted, f
     assert saved_sets(own.root) == ([], [])
     gone = open_page("playground", root=own.root, **TEXT, set=kept.id)
     assert any("it may have been deleted" in warning.value for warning in gone.warning)
+
+
+def test_a_set_and_the_sliders_belong_to_one_sae(open_page, own, planted, fake):
+    fake.root = own.root
+    made = save_set(own.root, "another-sae", "theirs", {3: OFF})
+    test = open_page("playground", root=own.root, **TEXT, set=made.id)
+    assert "scales" not in test.query_params and "set" not in test.query_params
+    assert any("of the features of another SAE" in warning.value for warning in test.warning)
+    test = open_page("playground", root=own.root, **TEXT, scales="3:0,7@1")
+    keys = [one.key for one in (*test.slider, *test.number_input, *test.segmented_control) if "feature" in one.label]
+    assert len(keys) == 4 and all(planted["sae"].id in key for key in keys)
 
 
 def test_a_link_restores_everything(open_page, text_of, own, planted, fake):
@@ -210,6 +245,31 @@ def test_texts_of_the_data_stand_in_the_link_by_their_ids(open_page, text_of, pl
     for params in ({"dataset": planted["dataset"].id, "pair": "<b>x"}, {"effects": "gone", "text": "pair-0003/chosen"}):
         lost = open_page("playground", **params)
         assert any("is not in this workspace" in warning.value for warning in lost.warning)
+
+
+def test_a_link_leaves_nothing_of_what_stood_there_before(open_page, planted):
+    test = open_page("playground", mode="pair", prompt="old prompt", a="A1", b="B1")
+    for params in (
+        {"a": "a text alone"},
+        {"a": "a text alone", "mode": "text"},
+        {"prompt": "Human: a", "a": "x", "b": "y"},
+        {"a": "a text alone", "mode": "text", "prompt": "Human: a"},
+    ):
+        turned(test, params)
+        assert [test.session_state[f"pg-{name}"] for name in ("prompt", "a", "b")] == [
+            params.get(name, "") for name in ("prompt", "a", "b")
+        ]
+        assert len(test.text_area) == (3 if "b" in params else 2)
+    turned(test, {"mode": "pair", "a": "A1", "b": "B1"})
+    turned(test, {"effects": planted["effects"].id, "text": "pair-0003/chosen", "mode": "text"})
+    assert len(test.text_area) == 2 and test.session_state["pg-b"] == ""
+
+
+def turned(test, params):
+    """Another link opened in the same session."""
+    test.query_params.clear()
+    test.query_params.update(params)
+    assert not test.run().exception
 
 
 def test_what_a_pair_shares_is_shown_once(open_page, text_of):
