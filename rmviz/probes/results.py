@@ -73,7 +73,11 @@ def results(scan: ProbeScan) -> Results:
     q = pd.Series(q_values(items.loc[own, "p"].to_numpy(float)), index=items.loc[own, "item"])
     items = items.drop(columns="p").assign(q=items["item"].map(q))
     rows = scan.stage("measured" if scan.estimated else "rows")
-    features = [table for item in counts if len(table := feature_table(cases, rows, item, **options))]
+    features = [
+        table
+        for item in counts
+        if len(table := feature_table(cases, rows, item, sets=scan.measured_on(item), **options))
+    ]
     side = "reward_without" if isinstance(config, BiasConfig) else "reward_with"
     unedited = cases.drop_duplicates("text_id")[side].to_numpy(float)
     std = float(np.nanstd(unedited[np.isfinite(unedited)]))

@@ -20,7 +20,7 @@ from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
 from rmviz.probes.cases import probed_cases
-from rmviz.probes.figures import directed_features, halves, own_features
+from rmviz.probes.figures import directed_features, halves, measured_on, own_features
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report, Text
@@ -132,6 +132,10 @@ class ProbeScan(SAEScan):
             found |= {(GIVEN, half): list(feature_list(self.config.features)) for half in (0, 1)}
         return found
 
+    def measured_on(self, item: str) -> dict[int, list[int]] | None:
+        """By half: the features of an item whose effects are measured on it; None where all are, on all of the data."""
+        return measured_on({half: self.sets[item, half] for half in (0, 1)}) if self.estimated else None
+
     def ablations(self, item: str) -> list[str]:
         """Whose features are taken off in the cases of an item."""
         if not isinstance(self.config, EuphemismConfig):
@@ -166,11 +170,11 @@ class ProbeScan(SAEScan):
         return {}
 
     def _measured(self, number: int) -> pd.DataFrame:
-        """Exact effects of the features that were chosen for an item, on either half, in the cases of a shard."""
+        """Exact effects of an item's features in the cases of a shard, each on the half that did not choose it."""
         tables = []
-        for item, part in self.part(number).groupby("item"):
+        for (item, half), part in self.part(number).groupby(["item", "half"]):
             texts, places = _distinct(self.encoded(part))
-            chosen = {feature for half in (0, 1) for feature in self.sets[str(item), half]}
+            chosen = set((self.measured_on(str(item)) or {})[int(half)])  # pyright: ignore[reportArgumentType]
             rows, _ = self.engine.scan(texts, features=chosen, first_order=False)
             tables.append(_carried(part.index.to_numpy(), texts, rows, rows.effect, places))
         return pd.concat(tables, ignore_index=True)
