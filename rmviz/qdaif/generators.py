@@ -13,7 +13,7 @@ from rmviz.models.checkpoint import find_checkpoint
 from rmviz.models.load import quieten
 from rmviz.models.placement import choose_device, choose_dtype
 from rmviz.qdaif import prompts
-from rmviz.qdaif.requests import Request
+from rmviz.qdaif.requests import Request, question_seeds
 from rmviz.store.artifact import Artifact
 from rmviz.world import grammar
 
@@ -40,8 +40,13 @@ class LanguageModel(Protocol):
     name: str
     """What answered, for the record."""
 
-    def answers(self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = ...) -> list[str]:
-        """One text per question, in order; empty where none came. `told` gets place and text of each as it comes."""
+    def answers(
+        self, questions: Sequence[str], *, seed: int | Sequence[int], told: Callable[[int, str], None] = ...
+    ) -> list[str]:
+        """One text per question, in order; empty where none came. `told` gets place and text of each as it comes.
+
+        A seed of each question gives it the same seed in whatever company it is asked; else its place among them counts.
+        """
         ...
 
 
@@ -90,7 +95,9 @@ class LocalModel:
     ) -> None:
         """Take a loaded model; options are those of `continuations`."""
         self.name = f"transformers {model.name_or_path}".strip()
-        self._model, self._tokenizer, self._batch_size, self._options = model, tokenizer, batch_size, options
+        self._model, self._tokenizer, self._options = model, tokenizer, options
+        self.batch_size = batch_size
+        """Questions answered at once, drawn with the seed of the first."""
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
 
@@ -105,13 +112,18 @@ class LocalModel:
         return bool(self._tokenizer.chat_template)
 
     def answers(
-        self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = lambda place, answer: None
+        self,
+        questions: Sequence[str],
+        *,
+        seed: int | Sequence[int],
+        told: Callable[[int, str], None] = lambda place, answer: None,
     ) -> list[str]:
         """What it answers, or how it writes on; `told` gets the place and the text of each answer as it comes."""
         texts: list[str] = []
-        for start in range(0, len(questions), self._batch_size):
-            contexts = [self._context(question) for question in questions[start : start + self._batch_size]]
-            some = continuations(self._model, self._tokenizer, contexts, seed=seed * 4099 + start, **self._options)
+        seeds = question_seeds(seed, len(questions))
+        for start in range(0, len(questions), self.batch_size):
+            contexts = [self._context(question) for question in questions[start : start + self.batch_size]]
+            some = continuations(self._model, self._tokenizer, contexts, seed=seeds[start], **self._options)
             for place, text in enumerate(some, start=start):
                 told(place, text)
             texts += some

@@ -14,7 +14,7 @@ import httpx
 from rmviz.configs.axes import Grid
 from rmviz.errors import BackendError, ConfigError
 from rmviz.qdaif import prompts
-from rmviz.qdaif.requests import Request
+from rmviz.qdaif.requests import Request, question_seeds
 
 KEY = "OPENAI_API_KEY"
 """The environment variable that the key is read from; it is sent to the server and kept nowhere."""
@@ -59,7 +59,11 @@ class RemoteModel:
         self._last_answer = time.monotonic()
 
     def answers(
-        self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = lambda place, answer: None
+        self,
+        questions: Sequence[str],
+        *,
+        seed: int | Sequence[int],
+        told: Callable[[int, str], None] = lambda place, answer: None,
     ) -> list[str]:
         """Answers in the order of the questions; empty where the server answered with none.
 
@@ -71,8 +75,9 @@ class RemoteModel:
             ConfigError: The server does not take such requests, or has no such model.
         """
         self._last_answer = time.monotonic()
+        seeds = question_seeds(seed, len(questions))
         with ThreadPoolExecutor(self._concurrency) as pool:
-            futures = [pool.submit(self._answer, text, seed * 4099 + i, i, told) for i, text in enumerate(questions)]
+            futures = [pool.submit(self._answer, text, seeds[i], i, told) for i, text in enumerate(questions)]
             try:
                 return [future.result() for future in futures]
             except BaseException:

@@ -106,3 +106,8 @@ class Requests:
         if near is not None and near not in found and rng.random() < NEAR:
             found[0] = near
         return found
+
+
+def question_seeds(seed: int | Sequence[int], num_questions: int) -> Sequence[int]:
+    """The seed of each question, from the one of all or as given."""
+    return [seed * 4099 + place for place in range(num_questions)] if isinstance(seed, int) else seed
