@@ -7,11 +7,11 @@ import pandas as pd
 
 from rmviz.configs.base import to_dict
 from rmviz.configs.labels import LabelConfig, direction_named
-from rmviz.labels.judge import score_columns, scored
+from rmviz.labels.judge import judged, score_columns, scored
 from rmviz.labels.read import LABELS, TEXTS
 from rmviz.labels.scan import LabelScan, scanned
-from rmviz.labels.score import NOTHING, balanced_accuracy
-from rmviz.labels.words import NEAR, WORDS, holds, label_words
+from rmviz.labels.texts import Sample
+from rmviz.labels.words import NEAR, WORDS
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import save_table
 from rmviz.store.workspace import Workspace
@@ -68,13 +68,9 @@ def _shuffled(table: pd.DataFrame, texts: pd.DataFrame, scan: LabelScan) -> floa
     found = []
     for feature, label in zip(table["feature"], np.roll(table["label"].to_numpy(), 1), strict=True):
         own = texts[texts["feature"] == feature]
-        numbers = [places[text_id] for text_id in own["text_id"]]
-        words = label_words(str(label))
-        said = [
-            holds(words, scan.texts.tokens_of(number), text)
-            for number, text in zip(numbers, scan.texts.written(numbers), strict=True)
-        ]
-        score = balanced_accuracy(own["fires"].to_numpy(bool), np.array(said, bool)) if said else NOTHING
-        found.append(score.value)
+        numbers = np.array([places[text_id] for text_id in own["text_id"]], np.int64)
+        fires, activation, effect = (own[name].to_numpy() for name in ("fires", "activation", "effect"))
+        sample = Sample(numbers, fires.astype(bool), activation, effect)
+        found.append(scored(judged(scan.texts, sample, str(label)), "").balanced_accuracy.value)
     known = [value for value in found if np.isfinite(value)]
     return float(np.mean(known)) if known else None
