@@ -1,7 +1,6 @@
 """Scores by hand and by law, words of a label, and what is taken from a language model's answer."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -73,14 +72,14 @@ def test_the_control_is_judged_on_the_tokens_that_labels_are():
         "token_ids": [[0, 1]] * 4, "feature_positions": [[False, True]] * 4, "tokens": tokens, "num_cut": [0] * 4,
         "reward": [0.0] * 4,
     }  # fmt: skip
-    scan = SimpleNamespace(texts=ScannedTexts(pa.table(columns)))
+    texts = ScannedTexts(pa.table(columns))
     held = {"text_id": ids, "fires": [True, True, False, False], "activation": 1.0, "effect": 0.0}
     held = pd.concat([pd.DataFrame(held).assign(feature=feature) for feature in (0, 1)], ignore_index=True)
     shuffled = [
-        _shuffled(pd.DataFrame({"feature": [0, 1], "label": [word] * 2}), held, scan) for word in ("<zebra>", "a · b")
+        _shuffled(pd.DataFrame({"feature": [0, 1], "label": [word] * 2}), held, texts) for word in ("<zebra>", "a · b")
     ]
     assert shuffled == [0.5, 1.0]
-    assert _shuffled(pd.DataFrame({"feature": [0, 1], "label": ["a", "b"]}), held.iloc[:0], scan) is None
+    assert _shuffled(pd.DataFrame({"feature": [0, 1], "label": ["a", "b"]}), held.iloc[:0], texts) is None
 
 
 def test_the_words_of_a_label():
