@@ -16,12 +16,13 @@ from rmviz.configs.labels import LabelConfig
 from rmviz.configs.world import WorldPolicyConfig
 from rmviz.errors import BackendError, ConfigError
 from rmviz.features.texts import ScannedTexts
-from rmviz.labels import job
+from rmviz.labels import job, scan
 from rmviz.labels.ask import Kept
 from rmviz.labels.live import label_score
 from rmviz.labels.read import labels_of
 from rmviz.labels.texts import MAKING, half_of_texts
 from rmviz.labels.words import label_words
+from rmviz.models.load import from_artifact
 from rmviz.qdaif.generators import LocalModel
 from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace
@@ -82,6 +83,14 @@ def test_an_interrupted_job_goes_on_and_ends_the_same(space, made, tmp_path):
     assert any(tmp_path.glob("shard-*"))
     again = job.run(BASE, space, Counting(tmp_path))
     assert again.files == made.files and Workspace(space.root).catalogue.rebuild() == len(space.list())
+
+
+def test_model_and_sae_are_loaded_once_for_all_shards(space, made, tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(scan, "TEXTS_PER_SHARD", 64)
+    monkeypatch.setattr(scan, "from_artifact", lambda artifact: loaded.append(artifact.id) or from_artifact(artifact))
+    again = job.run(BASE, space, Counting(tmp_path))
+    assert loaded == [space.resolve("organism", "reward_model").id] and again.files == made.files
 
 
 def test_a_feature_that_fires_nowhere_is_a_sentence(space, tmp_path):
