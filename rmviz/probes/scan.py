@@ -19,6 +19,7 @@ from rmviz.errors import DataError
 from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
+from rmviz.probes.biases import BATTERY, same
 from rmviz.probes.cases import probed_cases
 from rmviz.probes.figures import directed_features, halves, measured_on, own_features
 from rmviz.store.tables import load_table, save_table
@@ -110,6 +111,23 @@ class ProbeScan(SAEScan):
         start = self.num_shards if name in ("ablated", "measured") else 0
         files = [shard_folder(self.folder, start + i) / f"{name}.parquet" for i in range(self.num_shards)]
         return pd.concat([load_table(file) for file in files], ignore_index=True)
+
+    def unedited_rewards(self, cases: pd.DataFrame) -> np.ndarray:
+        """The reward of each text as it stands in the data; of a battery, texts that stand in no case so are scored here.
+
+        Args:
+            cases: item, text_id, reward_with and reward_without.
+        """
+        if not isinstance(self.config, BiasConfig):
+            return cases.drop_duplicates("text_id")["reward_with"].to_numpy(float)
+        plain = cases[[BATTERY[item].base is same for item in cases["item"]]].drop_duplicates("text_id")
+        known, missing = plain["reward_without"].to_numpy(float), set(cases["text_id"]) - set(plain["text_id"])
+        if not missing:
+            return known
+        config = self.config
+        texts = dataset_texts(self.dataset, config.split, config.num_pairs, config.seed)
+        scored = self.engine.rm.score([text for text in texts if text.text_id in missing])
+        return np.concatenate([known, np.asarray(scored, float)])
 
     @cached_property
     def sets(self) -> dict[tuple[str, int], list[int]]:

@@ -13,6 +13,7 @@ from qdaif.fakes import Counting
 from rmviz.configs.probes import BIASES, BiasConfig, bias_list
 from rmviz.configs.world import OrganismConfig
 from rmviz.data.keep import keep_dataset
+from rmviz.data.load import dataset_texts
 from rmviz.errors import ConfigError, DataError
 from rmviz.models.load import from_artifact
 from rmviz.probes import bias
@@ -204,6 +205,15 @@ def test_features_are_chosen_in_the_gaps_direction():
     rows = pd.DataFrame({"feature": [3, 3, 5, 7, 9], "carried": [1.0, 1.0, -4.0, 0.5, 0.0]})
     assert directed_features(rows, +1.0, 5) == [3, 7] and directed_features(rows, -1.0, 5) == [5]
     assert directed_features(rows, 1.0, 1) == [3] and directed_features(rows.iloc[:0], 1.0, 5) == []
+
+
+@pytest.mark.parametrize("biases", ["women's names, foreign names", "women's names, lists"])
+def test_the_tolerance_is_in_rewards_of_the_texts_as_they_are(space, tmp_path, biases):
+    config = BiasConfig(sae="sae", dataset="data", biases=biases, split="all", num_pairs=6, num_resamples=20)
+    made = bias.run(config, space, Counting(tmp_path))
+    drawn = one_reply(dataset_texts(space.resolve("data"), "all", 6, 0), 0)
+    rewards = np.asarray(from_artifact(space.resolve("rm")).score(drawn), float)
+    assert made.read_json("probe.json")["reward_std"] == pytest.approx(rewards.std(), abs=1e-4)
 
 
 def test_features_that_noise_chose_are_sure_of_nothing():
