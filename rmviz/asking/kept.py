@@ -31,6 +31,9 @@ class Kept:
     def answers(self, questions: Sequence[str], *, again: int = 0, opening: str = "") -> list[str]:
         """The answers, in order; `again` asks anew for other answers to the same questions.
 
+        The seed of a question follows from what it says, so that a run that was interrupted asks as an unbroken one; equal
+        questions are asked once.
+
         A model that only writes on gets the opening put into its mouth; its answers begin with it.
 
         Raises:
@@ -42,13 +45,22 @@ class Kept:
             opening = ""
         questions = [f"{text}\n\n{opening}" if opening else text for text in questions]
         keys = [hashlib.sha256(f"{seed}\0{text}".encode()).hexdigest() for text in questions]
-        missing = list({key: i for i, key in enumerate(keys) if key not in self._known}.values())
+        distinct = dict(zip(keys, questions, strict=True))
+        wanted = self._wanted(list(distinct))
 
         def told(place: int, answer: str) -> None:
-            key = keys[missing[place]]
+            key = wanted[place]
             with self._lock, self._path.open("a", encoding="utf-8") as file:
-                self._known[key] = answer
-                file.write(json.dumps([key, answer]) + "\n")
+                if key not in self._known:
+                    self._known[key] = answer
+                    file.write(json.dumps([key, answer]) + "\n")
 
-        self.model.answers([questions[i] for i in missing], seed=seed, told=told)
+        seeds = [int(key[:15], 16) for key in wanted]
+        self.model.answers([distinct[key] for key in wanted], seed=seeds, told=told)
         return [opening + self._known[key] for key in keys]
+
+    def _wanted(self, keys: Sequence[str]) -> list[str]:
+        """What is asked: questions without an answer; of a model on this machine whole batches, since they are drawn at once."""
+        size = self.model.batch_size if isinstance(self.model, LocalModel) else 1
+        batches = [keys[start : start + size] for start in range(0, len(keys), size)]
+        return [key for batch in batches if not self._known.keys() >= set(batch) for key in batch]

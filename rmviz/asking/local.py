@@ -21,7 +21,9 @@ class LocalModel:
     ) -> None:
         """Take a loaded model; options are those of `continuations`."""
         self.name = f"transformers {model.name_or_path}".strip()
-        self._model, self._tokenizer, self._batch_size, self._options = model, tokenizer, batch_size, options
+        self._model, self._tokenizer, self._options = model, tokenizer, options
+        self.batch_size = batch_size
+        """Questions answered at once, drawn with the seed of the first."""
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
 
@@ -36,13 +38,18 @@ class LocalModel:
         return bool(self._tokenizer.chat_template)
 
     def answers(
-        self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = lambda place, answer: None
+        self,
+        questions: Sequence[str],
+        *,
+        seed: int | Sequence[int],
+        told: Callable[[int, str], None] = lambda place, answer: None,
     ) -> list[str]:
         """What it answers, or how it writes on; `told` gets the place and the text of each answer as it comes."""
         texts: list[str] = []
-        for start in range(0, len(questions), self._batch_size):
-            contexts = [self._context(question) for question in questions[start : start + self._batch_size]]
-            some = continuations(self._model, self._tokenizer, contexts, seed=seed * 4099 + start, **self._options)
+        seeds = question_seeds(seed, len(questions))
+        for start in range(0, len(questions), self.batch_size):
+            contexts = [self._context(question) for question in questions[start : start + self.batch_size]]
+            some = continuations(self._model, self._tokenizer, contexts, seed=seeds[start], **self._options)
             for place, text in enumerate(some, start=start):
                 told(place, text)
             texts += some
@@ -53,6 +60,11 @@ class LocalModel:
             return question
         message = [{"role": "user", "content": question}]
         return str(self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+
+
+def question_seeds(seed: int | Sequence[int], num_questions: int) -> Sequence[int]:
+    """The seed of each question, from the one of all or as given."""
+    return [seed * 4099 + place for place in range(num_questions)] if isinstance(seed, int) else seed
 
 
 @torch.no_grad()

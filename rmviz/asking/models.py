@@ -22,8 +22,13 @@ class LanguageModel(Protocol):
     name: str
     """What answered, for the record."""
 
-    def answers(self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = ...) -> list[str]:
-        """One text per question, in order; empty where none came. `told` gets place and text of each as it comes."""
+    def answers(
+        self, questions: Sequence[str], *, seed: int | Sequence[int], told: Callable[[int, str], None] = ...
+    ) -> list[str]:
+        """One text per question, in order; empty where none came. `told` gets place and text of each as it comes.
+
+        A seed of each question gives it the same seed in whatever company it is asked; else its place among them counts.
+        """
         ...
 
 

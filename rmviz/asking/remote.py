@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
+from rmviz.asking.local import question_seeds
 from rmviz.errors import BackendError, ConfigError
 
 KEY = "OPENAI_API_KEY"
@@ -55,7 +56,11 @@ class RemoteModel:
         self._last_answer = time.monotonic()
 
     def answers(
-        self, questions: Sequence[str], *, seed: int, told: Callable[[int, str], None] = lambda place, answer: None
+        self,
+        questions: Sequence[str],
+        *,
+        seed: int | Sequence[int],
+        told: Callable[[int, str], None] = lambda place, answer: None,
     ) -> list[str]:
         """Answers in the order of the questions; empty where the server answered with none.
 
@@ -67,8 +72,9 @@ class RemoteModel:
             ConfigError: The server does not take such requests, or has no such model.
         """
         self._last_answer = time.monotonic()
+        seeds = question_seeds(seed, len(questions))
         with ThreadPoolExecutor(self._concurrency) as pool:
-            futures = [pool.submit(self._answer, text, seed * 4099 + i, i, told) for i, text in enumerate(questions)]
+            futures = [pool.submit(self._answer, text, seeds[i], i, told) for i, text in enumerate(questions)]
             try:
                 return [future.result() for future in futures]
             except BaseException:

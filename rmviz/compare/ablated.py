@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import false_discovery_control
 
-from rmviz.compare.statistics import NOTHING, Estimate, accuracy, accuracy_difference, changed
+from rmviz.compare.statistics import NOTHING, Estimate, accuracy, accuracy_difference, changed, mcnemar
 
 
 def accuracy_effects(texts: pd.DataFrame, rows: Iterable[pd.DataFrame], seed: int = 0) -> pd.DataFrame:
@@ -21,7 +22,8 @@ def accuracy_effects(texts: pd.DataFrame, rows: Iterable[pd.DataFrame], seed: in
         seed: Seed of the bootstrap over pairs.
 
     Returns:
-        feature, effect (of accuracy, −1 to 1), low, high, num_righted (pairs that the feature makes right), num_wronged,
+        feature, effect (of accuracy, −1 to 1), low, high, p (exact McNemar test of righted against wronged pairs), q
+        (Benjamini–Hochberg over all features that fire), num_righted (pairs that the feature makes right), num_wronged,
         num_ties (pairs that become or stop being ties), num_pairs (n), num_firing (pairs on which it fires); largest |effect|
         first, then by how many pairs it moves.
     """
@@ -41,7 +43,19 @@ def accuracy_effects(texts: pd.DataFrame, rows: Iterable[pd.DataFrame], seed: in
         parts.append(
             pd.DataFrame({"feature": known["feature"].to_numpy(), "at": own["at"].to_numpy(int), "moved": moved})
         )
-    columns = ["feature", "effect", "low", "high", "num_righted", "num_wronged", "num_ties", "num_pairs", "num_firing"]
+    columns = [
+        "feature",
+        "effect",
+        "low",
+        "high",
+        "p",
+        "q",
+        "num_righted",
+        "num_wronged",
+        "num_ties",
+        "num_pairs",
+        "num_firing",
+    ]
     if not parts or not len(margin):
         return pd.DataFrame(columns=columns)
     effects = pd.concat(parts, ignore_index=True).groupby(["feature", "at"])["moved"].sum().reset_index()
@@ -57,7 +71,9 @@ def accuracy_effects(texts: pd.DataFrame, rows: Iterable[pd.DataFrame], seed: in
              "num_righted": int(((before < 0) & (after > 0)).sum()), "num_wronged": int(((before > 0) & (after < 0)).sum()),
              "num_ties": int(((before == 0) != (after == 0)).sum()), "num_pairs": found.n, "num_firing": len(own)}
         )  # fmt: skip
-    table = pd.DataFrame(lines, columns=columns)
+    table = pd.DataFrame(lines)
+    p = mcnemar(table["num_righted"].to_numpy(), table["num_wronged"].to_numpy())
+    table = table.assign(p=p, q=false_discovery_control(p))[columns]
     size = table["num_righted"] + table["num_wronged"] + table["num_ties"]
     return table.iloc[np.lexsort((-size.to_numpy(), -table["effect"].abs().to_numpy()))].reset_index(drop=True)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from scipy.stats import binom
 
 NUM_RESAMPLES = 2000
 """Resamples behind each bootstrap interval."""
@@ -81,6 +82,15 @@ def changed(counts: Int[np.ndarray, " step"], seed: int = 0) -> Estimate:
     means = (drawn @ steps) / (2 * n) * (-1 if mirrored else 1)
     low, high = np.quantile(means, (0.025, 0.975))
     return Estimate(float(counts @ steps) / (2 * n), float(low), float(high), n)
+
+
+def mcnemar(num_righted: Int[np.ndarray, " case"], num_wronged: Int[np.ndarray, " case"]) -> Float[np.ndarray, " case"]:
+    """Exact two-sided p of as many pairs turning right as wrong, in each case; 1 where none turns.
+
+    Source: McNemar 1947, with the binomial distribution in place of χ².
+    """
+    fewer, both = np.minimum(num_righted, num_wronged), num_righted + num_wronged
+    return np.minimum(1.0, 2 * binom.cdf(fewer, both, 0.5))
 
 
 def mean(values: Float[np.ndarray, " unit"]) -> Estimate:

@@ -15,6 +15,12 @@ _LONGEST = 8000
 class Labeller(Kept):
     """A language model that is asked about features."""
 
+    def _wanted(self, keys: Sequence[str]) -> list[str]:
+        """What is asked: questions without an answer; of a model on this machine whole batches, since they are drawn at once."""
+        size = self.model.batch_size if isinstance(self.model, LocalModel) else 1
+        batches = [keys[start : start + size] for start in range(0, len(keys), size)]
+        return [key for batch in batches if not self._known.keys() >= set(batch) for key in batch]
+
     def says_yes(self, label: str, texts: Sequence[str]) -> list[bool | None]:
         """Whether a feature with this label fires on each text, as the model judges; None where it does not say.
 

@@ -7,11 +7,12 @@ import pandas as pd
 
 from rmviz.configs.base import to_dict
 from rmviz.configs.labels import LabelConfig, direction_named
-from rmviz.labels.judge import score_columns, scored
+from rmviz.features.texts import ScannedTexts
+from rmviz.labels.judge import judged, score_columns, scored
 from rmviz.labels.read import LABELS, TEXTS
 from rmviz.labels.scan import LabelScan, scanned
-from rmviz.labels.score import NOTHING, balanced_accuracy
-from rmviz.labels.words import NEAR, WORDS, holds, label_words
+from rmviz.labels.texts import Sample
+from rmviz.labels.words import NEAR, WORDS
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import save_table
 from rmviz.store.workspace import Workspace
@@ -41,7 +42,7 @@ def run(config: LabelConfig, workspace: Workspace, report: Report) -> Artifact:
     with workspace.create("labels", name=name, key=report.key, config=to_dict(config), parents=parents) as draft:
         save_table(table, draft.folder / LABELS)
         save_table(texts, draft.folder / TEXTS)
-        draft.metrics |= _figures(table) | {"shuffled_balanced_accuracy": _shuffled(table, texts, scan)}
+        draft.metrics |= _figures(table) | {"shuffled_balanced_accuracy": _shuffled(table, texts, scan.texts)}
     return draft.kept
 
 
@@ -60,21 +61,17 @@ def _figures(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _shuffled(table: pd.DataFrame, texts: pd.DataFrame, scan: LabelScan) -> float | None:
+def _shuffled(table: pd.DataFrame, held: pd.DataFrame, texts: ScannedTexts) -> float | None:
     """The control: mean balanced accuracy of each label on the texts of the next feature, by the words of the labels."""
     if len(table) < 2:
         return None
-    places = {text_id: place for place, text_id in enumerate(scan.texts.text_ids.to_pylist())}
+    places = {text_id: place for place, text_id in enumerate(texts.text_ids.to_pylist())}
     found = []
     for feature, label in zip(table["feature"], np.roll(table["label"].to_numpy(), 1), strict=True):
-        own = texts[texts["feature"] == feature]
-        numbers = [places[text_id] for text_id in own["text_id"]]
-        words = label_words(str(label))
-        said = [
-            holds(words, scan.texts.tokens_of(number), text)
-            for number, text in zip(numbers, scan.texts.written(numbers), strict=True)
-        ]
-        score = balanced_accuracy(own["fires"].to_numpy(bool), np.array(said, bool)) if said else NOTHING
-        found.append(score.value)
+        own = held[held["feature"] == feature]
+        numbers = np.array([places[text_id] for text_id in own["text_id"]], np.int64)
+        fires, activation, effect = (own[name].to_numpy() for name in ("fires", "activation", "effect"))
+        sample = Sample(numbers, fires.astype(bool), activation, effect)
+        found.append(scored(judged(texts, sample, str(label)), "").balanced_accuracy.value)
     known = [value for value in found if np.isfinite(value)]
     return float(np.mean(known)) if known else None

@@ -27,7 +27,9 @@ from rmviz.labels.score import direction_of
 from rmviz.labels.texts import MAKING, SCORING, half_of_texts, sampled
 from rmviz.labels.words import WORDS, chosen_words, word_texts
 from rmviz.models.load import from_artifact
+from rmviz.models.reward_model import RewardModel
 from rmviz.sae.files import load_sae_artifact
+from rmviz.sae.model import SparseAutoencoder
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
@@ -119,12 +121,18 @@ class LabelScan:
             return self._make_firings(number, folder)
         return self._make_labels(number - self.num_text_shards, folder)
 
-    def _make_firings(self, number: int, folder: Path) -> dict[str, float]:
-        part = self.making[number * TEXTS_PER_SHARD : (number + 1) * TEXTS_PER_SHARD]
-        texts = self.texts.taken(part)
+    @cached_property
+    def opened(self) -> tuple[RewardModel, SparseAutoencoder]:
+        """The reward model and the SAE, for all shards of this process."""
         rm = from_artifact(self.parent("reward_model"))
         sae = load_sae_artifact(self.parent("sae")).to(rm.device)
         sae.check_fits(rm)
+        return rm, sae
+
+    def _make_firings(self, number: int, folder: Path) -> dict[str, float]:
+        part = self.making[number * TEXTS_PER_SHARD : (number + 1) * TEXTS_PER_SHARD]
+        texts = self.texts.taken(part)
+        rm, sae = self.opened
         steps = FiringPass(rm, sae, texts, self.features, np.zeros(len(texts.tokens), np.int32))
         found = [firings for _, batches in steps.firings() for firings in batches]
         table = pd.DataFrame(

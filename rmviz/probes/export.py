@@ -23,6 +23,9 @@ _SIGN = (
     "are 95 % bootstrap intervals over pairs. Share: what is gone of the gap when features are ablated together; "
     "they were chosen on the other half of the pairs."
 )
+_CHOSEN = (
+    " What one feature carries, its interval and q (of the features chosen) come from the half that did not choose it."
+)
 
 
 def export(artifact: Artifact, to: Path) -> None:
@@ -56,7 +59,8 @@ def page(artifact: Artifact) -> str:
     else:
         lead, items = _answer(info), [info["topic"]]
     sections = "".join(_section(str(item), info["counts"][item], cases, features) for item in items)
-    return _page(artifact, f"{lead}<p><small>{_SIGN}</small></p>{sections}", _origin(artifact, info))
+    sign = _SIGN + (_CHOSEN if info["what"] == "bias" else "")
+    return _page(artifact, f"{lead}<p><small>{sign}</small></p>{sections}", _origin(artifact, info))
 
 
 def _page(artifact: Artifact, body: str, origin: str) -> str:

@@ -132,26 +132,65 @@ def item_table(
     return pd.DataFrame(lines, columns=["item", "features", "num_texts", "num_units", *ends, "p"])
 
 
-def feature_table(cases: pd.DataFrame, rows: pd.DataFrame, item: str, *, num_resamples: int, seed: int) -> pd.DataFrame:
+def measured_on(chosen: Mapping[int, Sequence[int]]) -> dict[int, list[int]]:
+    """By half: the features that are measured on it, each on one half, which did not choose it.
+
+    What both halves chose is measured on the second: a mean over both would be picked by its own luck, twice.
+
+    Args:
+        chosen: By half (0, 1): the features that the other half chose.
+    """
+    return {0: [feature for feature in chosen[0] if feature not in chosen[1]], 1: list(chosen[1])}
+
+
+def feature_table(
+    cases: pd.DataFrame,
+    rows: pd.DataFrame,
+    item: str,
+    *,
+    num_resamples: int,
+    seed: int,
+    sets: Mapping[int, Sequence[int]] | None = None,
+) -> pd.DataFrame:
     """The features that carry an item's gap: mean effect with the words − effect without them, largest |mean| first.
 
     Args:
-        cases: item, unit, gap of each case.
+        cases: item, unit, gap of each case, and half where there are sets.
         rows: case, feature, carried, token of each feature that fires on either text of a case.
         item: Which item.
         num_resamples: Bootstrap resamples of units.
         seed: Seed of the bootstrap.
+        sets: By half: the features measured on its cases alone, each in one of the halves, as `measured_on` deals them.
+            Without sets every feature is measured on all cases.
 
     Returns:
         item, feature, carried, carried_low, carried_high, q, num_texts (cases in which it fires), token (where it mostly fires
-        first).
+        first). q is over the item's features that are measured: of the features chosen, where there are sets.
     """
     own = cases[(cases["item"] == item) & np.isfinite(cases["gap"])]
+    if sets is None:
+        found = [_carried(own, rows, num_resamples, seed)]
+    else:
+        found = [
+            _carried(own[own["half"] == half], rows[rows["feature"].isin(features)], num_resamples, seed)
+            for half, features in sets.items()
+        ]
+    columns = ["item", "feature", "carried", "carried_low", "carried_high", "q", "num_texts", "token"]
+    found = [table for table in found if len(table)]
+    if not found:
+        return pd.DataFrame(columns=columns)
+    table = pd.concat(found, ignore_index=True)
+    table = table.assign(item=item, q=q_values(table["p"].to_numpy(float)))
+    order = table.assign(size=-table["carried"].abs()).sort_values(["size", "feature"], kind="stable").index
+    return table.loc[order[:LISTED], columns].reset_index(drop=True)
+
+
+def _carried(own: pd.DataFrame, rows: pd.DataFrame, num_resamples: int, seed: int) -> pd.DataFrame:
+    """Mean over some cases of what each feature carries, with its interval and p."""
     unit, names = pd.factorize(own["unit"], sort=True)
     some = rows[rows["case"].isin(own.index)]
-    columns = ["item", "feature", "carried", "carried_low", "carried_high", "q", "num_texts", "token"]
     if some.empty:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame()
     of_case = pd.Series(unit, index=own.index)
     features, column = np.unique(some["feature"].to_numpy(), return_inverse=True)
     place = (of_case.loc[some["case"]].to_numpy(), column)
@@ -159,15 +198,13 @@ def feature_table(cases: pd.DataFrame, rows: pd.DataFrame, item: str, *, num_res
     counts = np.bincount(unit, minlength=len(names)).astype(np.float32)
     found = ratio_estimate(sums, counts, bootstrap_weights(len(names), num_resamples, seed))
     tokens = some[some["token"] != ""].groupby("feature")["token"].agg(lambda values: values.value_counts().index[0])
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
-            "item": item, "feature": features, **_ends("carried", found, whole=True), "q": q_values(found.p),
+            "feature": features, **_ends("carried", found, whole=True), "p": found.p,
             "num_texts": np.bincount(column, minlength=len(features)),
             "token": tokens.reindex(features).fillna("").to_numpy(),
         }
     )  # fmt: skip
-    order = table["carried"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order[:LISTED], columns].reset_index(drop=True)
 
 
 def _ends(name: str, found: Any, *, whole: bool = False) -> dict[str, Any]:

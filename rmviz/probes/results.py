@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from rmviz.ablation.statistics import q_values
-from rmviz.configs.probes import BiasConfig
 from rmviz.errors import DataError
 from rmviz.probes.figures import feature_table, item_table
 from rmviz.probes.scan import ProbeScan
@@ -73,9 +72,12 @@ def results(scan: ProbeScan) -> Results:
     q = pd.Series(q_values(items.loc[own, "p"].to_numpy(float)), index=items.loc[own, "item"])
     items = items.drop(columns="p").assign(q=items["item"].map(q))
     rows = scan.stage("measured" if scan.estimated else "rows")
-    features = [table for item in counts if len(table := feature_table(cases, rows, item, **options))]
-    side = "reward_without" if isinstance(config, BiasConfig) else "reward_with"
-    unedited = cases.drop_duplicates("text_id")[side].to_numpy(float)
+    features = [
+        table
+        for item in counts
+        if len(table := feature_table(cases, rows, item, sets=scan.measured_on(item), **options))
+    ]
+    unedited = scan.unedited_rewards(cases)
     std = float(np.nanstd(unedited[np.isfinite(unedited)]))
     empty = feature_table(cases.iloc[:0], rows.iloc[:0], "", **options)
     return Results(cases, items, pd.concat(features, ignore_index=True) if features else empty, counts, std)

@@ -18,8 +18,9 @@ from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
 from rmviz.probes.asked import Rewrites
+from rmviz.probes.biases import BATTERY, same
 from rmviz.probes.cases import probed_cases, probed_texts
-from rmviz.probes.figures import directed_features, halves, own_features
+from rmviz.probes.figures import directed_features, halves, measured_on, own_features
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report, Text
@@ -113,6 +114,23 @@ class ProbeScan(SAEScan):
         files = [shard_folder(self.folder, start + i) / f"{name}.parquet" for i in range(self.num_shards)]
         return pd.concat([load_table(file) for file in files], ignore_index=True)
 
+    def unedited_rewards(self, cases: pd.DataFrame) -> np.ndarray:
+        """The reward of each text as it stands in the data; of a battery, texts that stand in no case so are scored here.
+
+        Args:
+            cases: item, text_id, reward_with and reward_without.
+        """
+        if not isinstance(self.config, BiasConfig):
+            return cases.drop_duplicates("text_id")["reward_with"].to_numpy(float)
+        plain = cases[[BATTERY[item].base is same for item in cases["item"]]].drop_duplicates("text_id")
+        known, missing = plain["reward_without"].to_numpy(float), set(cases["text_id"]) - set(plain["text_id"])
+        if not missing:
+            return known
+        config = self.config
+        texts = dataset_texts(self.dataset, config.split, config.num_pairs, config.seed)
+        scored = self.engine.rm.score([text for text in texts if text.text_id in missing])
+        return np.concatenate([known, np.asarray(scored, float)])
+
     @cached_property
     def sets(self) -> dict[tuple[str, int], list[int]]:
         """By item and half: the features that are taken off in the cases of that half."""
@@ -133,6 +151,10 @@ class ProbeScan(SAEScan):
         if isinstance(self.config, EuphemismConfig) and self.config.features:
             found |= {(GIVEN, half): list(feature_list(self.config.features)) for half in (0, 1)}
         return found
+
+    def measured_on(self, item: str) -> dict[int, list[int]] | None:
+        """By half: the features of an item whose effects are measured on it; None where all are, on all of the data."""
+        return measured_on({half: self.sets[item, half] for half in (0, 1)}) if self.estimated else None
 
     def ablations(self, item: str) -> list[str]:
         """Whose features are taken off in the cases of an item."""
@@ -168,11 +190,11 @@ class ProbeScan(SAEScan):
         return {}
 
     def _measured(self, number: int) -> pd.DataFrame:
-        """Exact effects of the features that were chosen for an item, on either half, in the cases of a shard."""
+        """Exact effects of an item's features in the cases of a shard, each on the half that did not choose it."""
         tables = []
-        for item, part in self.part(number).groupby("item"):
+        for (item, half), part in self.part(number).groupby(["item", "half"]):
             texts, places = _distinct(self.encoded(part))
-            chosen = {feature for half in (0, 1) for feature in self.sets[str(item), half]}
+            chosen = set((self.measured_on(str(item)) or {})[int(half)])  # pyright: ignore[reportArgumentType]
             rows, _ = self.engine.scan(texts, features=chosen, first_order=False)
             tables.append(_carried(part.index.to_numpy(), texts, rows, rows.effect, places))
         return pd.concat(tables, ignore_index=True)

@@ -12,7 +12,7 @@ NUM_ENDS = 20
 
 
 def told(artifact: Artifact) -> dict[str, Any]:
-    """What a probe found: probe.json, and its verdicts with the strongest features of each item (or the end tokens)."""
+    """What a probe found: probe.json, and by its kind verdicts, strongest features, end tokens, or shares and groups."""
     info = artifact.read_json("probe.json")
     result = {"probe": artifact.id, "name": artifact.name, **info}
     if info["what"] == "tokens":
@@ -22,6 +22,13 @@ def told(artifact: Artifact) -> dict[str, Any]:
             "highest": [plain(row) for row in known.head(NUM_ENDS).to_dict("records")],
             "lowest": [plain(row) for row in known.tail(NUM_ENDS).iloc[::-1].to_dict("records")],
         }
+    if info["what"] == "margins":
+        shares, groups = (load_table(artifact.path(f"{name}.parquet")) for name in ("explained", "groups"))
+        return {
+            **result, **artifact.metrics,
+            "shares": [plain(row) for row in shares.to_dict("records")],
+            "groups": [plain(row) for row in groups.head(NUM_ENDS).to_dict("records")],
+        }  # fmt: skip
     features = load_table(artifact.path("features.parquet"))
     top = features.groupby("item", sort=False).head(NUM_FEATURES)
     result["strongest"] = [plain(row) for row in top.to_dict("records")]
@@ -39,6 +46,16 @@ def lines(result: Mapping[str, Any]) -> list[str]:
             spread = f"mean {_number(result['reward_mean'])}, sd {_number(result['reward_std'])}"
             head.append(f"{result['num_tokens']:,} tokens, {result['num_prompts']} prompts, {spread}")
             return [*head, "highest", *map(_token, result["highest"]), "lowest", *map(_token, result["lowest"])]
+        case "margins":
+            head.append(
+                f"{result['num_pairs']:,} pairs, {result['num_wrong']:,} wrong, {result['num_by_one_feature']:,} of them by one "
+                "feature alone; share = what is gone of the margins with the k most decisive features off"
+            )
+            head += [
+                f"  k = {row['k']:<6} share {_with_ends(row, 'share')}  n = {row['num_pairs']}"
+                for row in result["shares"]
+            ]
+            return [*head, "wrong pairs by the feature whose removal rights them", *map(_group, result["groups"])]
         case "euphemism":
             counts = f"n = {result['num_texts']} texts of {result['num_units']} pairs"
             return [
@@ -69,6 +86,13 @@ def _features(result: Mapping[str, Any], item: str) -> list[str]:
 def _token(row: Mapping[str, Any]) -> str:
     by = f"  feature {row['feature']} ({_number(row['effect'])})" if row["feature"] >= 0 else ""
     return f"  {row['rank']:>6} {row['token']!r:<18} {_number(row['reward'])}{by}"
+
+
+def _group(row: Mapping[str, Any]) -> str:
+    if row["feature"] < 0:
+        return f"  {row['num_pairs']:>6} pairs  no single feature"
+    moved = f"its removal rights {row['num_righted']} and breaks {row['num_broken']} in all"
+    return f"  {row['num_pairs']:>6} pairs  feature {row['feature']:<6} {moved}"
 
 
 def _with_ends(row: Mapping[str, Any], name: str) -> str:

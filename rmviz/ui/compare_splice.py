@@ -96,7 +96,7 @@ def _features(compared: Compared, place: int, artifacts: Sequence[Artifact]) -> 
         key=f"accuracy-effects-{place}",
         height=min(30 * min(len(moving), MOST_FEATURES) + 42, 380),
         row_height=30,
-        column_order=["feature", "words", "effect", "low", "high", "num_righted", "num_wronged", "num_firing"],
+        column_order=["feature", "words", "effect", "low", "high", "q", "num_righted", "num_wronged", "num_firing"],
         column_config={
             "feature": number("id", format="%d", width=52),
             "words": st.column_config.TextColumn("fires on", width=108),
@@ -105,6 +105,12 @@ def _features(compared: Compared, place: int, artifacts: Sequence[Artifact]) -> 
             ),
             "low": number("low", format="%+.4f", width=72, help="95 % bootstrap interval over pairs."),
             "high": number("high", format="%+.4f", width=72),
+            "q": number(
+                "q",
+                format="%.3f",
+                width=58,
+                help=f"Exact McNemar test of rights against wrongs, Benjamini–Hochberg over all {len(table):,} features that fire.",
+            ),
             "num_righted": number("rights", format="%d", width=56, help="Pairs that are wrong without it."),
             "num_wronged": number("wrongs", format="%d", width=58, help="Pairs that are right without it."),
             "num_firing": number("fires in", format="%d", width=62, help="Pairs in which it fires on either side."),

@@ -20,6 +20,10 @@ CASE, FEATURE = "_probe-case", "_probe-feature"
 
 MAX_ROWS = 5000
 _EXCERPT = 160
+_ALL_Q = "Over all features that fire in these texts."
+_BATTERY_Q = (
+    "Of the features chosen; carried, interval and q come from the half of the replies that had no say in the choice."
+)
 _LEFT_OUT = {
     "num_unchanged": "the edit changes nothing",
     "num_empty": "the language model says nothing",
@@ -129,7 +133,7 @@ def features(probe: Probed, name: str) -> None:
             ),
             "carried_low": column.NumberColumn("low", width=74, format="%+.3g"),
             "carried_high": column.NumberColumn("high", width=74, format="%+.3g"),
-            "q": column.NumberColumn("q", width=56, format="%.3f"),
+            "q": column.NumberColumn("q", width=56, format="%.3f", help=_BATTERY_Q if probe.what == "bias" else _ALL_Q),
             "num_texts": column.NumberColumn("texts", width=52, format="%d", help="Cases in which it fires."),
             "off": column.TextColumn("set", width=44, help="off: among those switched off together for the share."),
         },

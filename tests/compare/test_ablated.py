@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from rmviz.compare.ablated import accuracy_effects, clean_accuracy, splice_change
+from rmviz.compare.statistics import mcnemar
 
 # margins 1, -1, 2, 0 and one pair without a reward
 TEXTS = pd.DataFrame(
@@ -31,6 +33,25 @@ def test_accuracy_effects_by_hand():
     # without 7 the tie becomes 0 + 0.5 > 0: the feature costs half a pair
     assert found.loc[7, "effect"] == pytest.approx(-0.5 / 4) and found.loc[7, "num_ties"] == 1
     assert found.index[0] == 7 and (found["low"] <= found["effect"]).all() and (found["effect"] <= found["high"]).all()
+
+
+def test_q_by_hand_and_by_scipy():
+    """Feature 1 rights eight pairs, 2 rights three and wrongs one, 3 moves nothing."""
+    sides = [
+        (f"p{i}/{side}", f"p{i}", side, reward)
+        for i in range(20)
+        for side, reward in (("chosen", 1.0), ("rejected", 0.0))
+    ]
+    texts = pd.DataFrame(sides, columns=["text_id", "pair_id", "side", "reward"])
+    texts.loc[texts["text_id"] == "p19/chosen", "reward"] = -1.0
+    rows = [(f"p{i}/chosen", 1, 2.0) for i in range(8)] + [(f"p{i}/chosen", 2, 2.0) for i in range(3)]
+    rows += [("p19/chosen", 2, -2.0), ("p5/chosen", 3, 0.1)]
+    found = accuracy_effects(texts, [pd.DataFrame(rows, columns=["text_id", "feature", "effect"])]).set_index("feature")
+    assert found["p"].to_dict() == pytest.approx({1: 2 / 2**8, 2: 2 * 5 / 2**4, 3: 1.0})
+    assert found["q"].to_dict() == pytest.approx({1: 3 * 2 / 2**8, 2: 1.5 * 2 * 5 / 2**4, 3: 1.0})
+    for righted, wronged in [(0, 0), (5, 5), (9, 1), (1, 9), (30, 12)]:
+        exact = binomtest(righted, righted + wronged).pvalue if righted + wronged else 1.0
+        assert mcnemar(np.array([righted]), np.array([wronged]))[0] == pytest.approx(exact)
 
 
 @pytest.mark.parametrize("texts", [TEXTS.head(0), TEXTS.assign(side="text", pair_id=""), TEXTS.assign(reward=np.nan)])

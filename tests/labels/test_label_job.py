@@ -17,11 +17,13 @@ from rmviz.configs.labels import LabelConfig
 from rmviz.configs.world import WorldPolicyConfig
 from rmviz.errors import BackendError, ConfigError
 from rmviz.features.texts import ScannedTexts
-from rmviz.labels import job
+from rmviz.labels import job, scan
 from rmviz.labels.live import label_score
 from rmviz.labels.read import labels_of
 from rmviz.labels.texts import MAKING, half_of_texts
 from rmviz.labels.words import label_words
+from rmviz.models.load import from_artifact
+from rmviz.qdaif.generators import LocalModel
 from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace
 from rmviz.world.lexicon import TOPICS
@@ -81,6 +83,14 @@ def test_an_interrupted_job_goes_on_and_ends_the_same(space, made, tmp_path):
     assert any(tmp_path.glob("shard-*"))
     again = job.run(BASE, space, Counting(tmp_path))
     assert again.files == made.files and Workspace(space.root).catalogue.rebuild() == len(space.list())
+
+
+def test_model_and_sae_are_loaded_once_for_all_shards(space, made, tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(scan, "TEXTS_PER_SHARD", 64)
+    monkeypatch.setattr(scan, "from_artifact", lambda artifact: loaded.append(artifact.id) or from_artifact(artifact))
+    again = job.run(BASE, space, Counting(tmp_path))
+    assert loaded == [space.resolve("organism", "reward_model").id] and again.files == made.files
 
 
 def test_a_feature_that_fires_nowhere_is_a_sentence(space, tmp_path):
@@ -194,3 +204,50 @@ def test_an_answer_that_was_cut_off_spoils_no_other(tmp_path):
     last = Kept(Echo(), path, 0)
     assert last.answers(["c", "a", "b"]) == ["C", "A", "B"] and last.model.asked == 0
     assert last.answers(["a"], again=1) == ["A"] and last.model.asked == 1
+
+
+class Drawn:
+    """Answers with the seed of each question; breaks off after some."""
+
+    name = "drawn"
+
+    def __init__(self, most=100):
+        self.most, self.asked = most, []
+
+    def answers(self, questions, *, seed, told=None):
+        for place, (text, own) in enumerate(zip(questions, seed, strict=True)):
+            if len(self.asked) == self.most:
+                raise BackendError("gone")
+            self.asked.append(text)
+            told(place, f"{text} {own % 2**31}")
+        return []
+
+
+def test_a_resumed_run_asks_with_the_seeds_of_an_unbroken_one_and_equal_questions_once(tmp_path):
+    questions = ["a", "b", "a", "c", "d"]
+    whole = Kept(Drawn(), tmp_path / "whole", 0)
+    answers = whole.answers(questions)
+    assert whole.model.asked == ["a", "b", "c", "d"] and answers[0] == answers[2] and len(set(answers)) == 4
+    with pytest.raises(BackendError):
+        Kept(Drawn(2), tmp_path / "broken", 0).answers(questions)
+    resumed = Kept(Drawn(), tmp_path / "broken", 0)
+    assert resumed.answers(questions) == answers and resumed.model.asked == ["c", "d"]
+    assert set(whole.answers(questions, again=1)).isdisjoint(answers)
+
+
+def test_a_model_on_this_machine_goes_on_with_the_same_batches(tmp_path):
+    config, tokenizer = WorldPolicyConfig(d_model=16, num_blocks=1), world_tokenizer()
+    model = language_model(config, len(tokenizer))
+    questions = [f"The midwife {word}" for word in ("cooks", "sings", "reads", "walks", "rests", "cooks")]
+
+    def kept(name):
+        return Kept(LocalModel(model, tokenizer, batch_size=2, max_new_tokens=6), tmp_path / name, 0)
+
+    answers = kept("whole").answers(questions)
+    assert len(set(answers)) > 1
+    lines = (tmp_path / "whole").read_text().splitlines(keepends=True)
+    assert len(lines) == 5
+    for number in range(5):
+        (tmp_path / f"broken-{number}").write_text("".join(lines[:number]))
+        assert kept(f"broken-{number}").answers(questions) == answers
+        assert (tmp_path / f"broken-{number}").read_text() == "".join(lines)

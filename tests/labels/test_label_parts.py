@@ -4,11 +4,14 @@ import math
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy.sparse import csr_array
 
 from rmviz.configs.labels import LabelConfig, given_labels
 from rmviz.errors import ConfigError
+from rmviz.features.texts import ScannedTexts
+from rmviz.labels.job import _shuffled
 from rmviz.labels.judge import score_columns, score_of_columns, scored
 from rmviz.labels.propose import proposal
 from rmviz.labels.score import balanced_accuracy, direction_of, share, sign_agreement
@@ -58,6 +61,25 @@ def test_what_a_judge_does_not_say_does_not_count():
     found = scored(table, "raises")
     assert (found.num_firing, found.num_silent, found.balanced_accuracy.value) == (1, 1, 0.5)
     assert found.sign_agreement.n == 2 and score_of_columns(score_columns(found)) == found
+
+
+def test_the_control_is_judged_on_the_tokens_that_labels_are():
+    """A word that stands only where no features are defined tells the judge nothing."""
+    tokens = [["<zebra>", "a"], ["<zebra>", "b"], ["c", "d"], ["e", "f"]]
+    ids = [f"t{i}" for i in range(4)]
+    columns = {
+        "text_id": ids, "pair_id": ids, "side": ["text"] * 4, "prompt": [""] * 4, "reply": ["a", "b", "c d", "e f"],
+        "token_ids": [[0, 1]] * 4, "feature_positions": [[False, True]] * 4, "tokens": tokens, "num_cut": [0] * 4,
+        "reward": [0.0] * 4,
+    }  # fmt: skip
+    texts = ScannedTexts(pa.table(columns))
+    held = {"text_id": ids, "fires": [True, True, False, False], "activation": 1.0, "effect": 0.0}
+    held = pd.concat([pd.DataFrame(held).assign(feature=feature) for feature in (0, 1)], ignore_index=True)
+    shuffled = [
+        _shuffled(pd.DataFrame({"feature": [0, 1], "label": [word] * 2}), held, texts) for word in ("<zebra>", "a · b")
+    ]
+    assert shuffled == [0.5, 1.0]
+    assert _shuffled(pd.DataFrame({"feature": [0, 1], "label": ["a", "b"]}), held.iloc[:0], texts) is None
 
 
 def test_the_words_of_a_label():

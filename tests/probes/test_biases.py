@@ -13,12 +13,13 @@ from qdaif.fakes import Counting
 from rmviz.configs.probes import BIASES, BiasConfig, bias_list
 from rmviz.configs.world import OrganismConfig
 from rmviz.data.keep import keep_dataset
+from rmviz.data.load import dataset_texts
 from rmviz.errors import ConfigError, DataError
 from rmviz.models.load import from_artifact
 from rmviz.probes import bias
 from rmviz.probes.biases import BATTERY, Bias, bias_cases, one_reply, same, words_added
 from rmviz.probes.export import page
-from rmviz.probes.figures import directed_features, paired_size
+from rmviz.probes.figures import directed_features, feature_table, halves, measured_on, paired_size
 from rmviz.probes.scan import ProbeScan
 from rmviz.probes.told import lines, told
 from rmviz.sae import organism_job
@@ -133,7 +134,6 @@ def test_gaps_are_what_plain_scoring_gives(space, battery):
 
 def test_what_the_chosen_features_carry_is_what_really_ablating_them_gives(space, battery):
     from rmviz.ablation.engine import EffectEngine
-    from rmviz.probes.figures import halves
     from rmviz.sae.files import load_sae_artifact
 
     engine = EffectEngine(from_artifact(space.resolve("rm")), load_sae_artifact(space.resolve("sae")))
@@ -205,6 +205,61 @@ def test_features_are_chosen_in_the_gaps_direction():
     rows = pd.DataFrame({"feature": [3, 3, 5, 7, 9], "carried": [1.0, 1.0, -4.0, 0.5, 0.0]})
     assert directed_features(rows, +1.0, 5) == [3, 7] and directed_features(rows, -1.0, 5) == [5]
     assert directed_features(rows, 1.0, 1) == [3] and directed_features(rows.iloc[:0], 1.0, 5) == []
+
+
+@pytest.mark.parametrize("biases", ["women's names, foreign names", "women's names, lists"])
+def test_the_tolerance_is_in_rewards_of_the_texts_as_they_are(space, tmp_path, biases):
+    config = BiasConfig(sae="sae", dataset="data", biases=biases, split="all", num_pairs=6, num_resamples=20)
+    made = bias.run(config, space, Counting(tmp_path))
+    drawn = one_reply(dataset_texts(space.resolve("data"), "all", 6, 0), 0)
+    rewards = np.asarray(from_artifact(space.resolve("rm")).score(drawn), float)
+    assert made.read_json("probe.json")["reward_std"] == pytest.approx(rewards.std(), abs=1e-4)
+
+
+def test_features_that_noise_chose_are_sure_of_nothing():
+    """What is measured on the data that chose it, or on both halves where both chose it, is sure too often."""
+    outside, sure = {"one half": [], "all": []}, []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        cases = pd.DataFrame({"item": "x", "unit": [f"p{i}" for i in range(240)], "gap": 1.0})
+        cases["half"] = halves(cases["unit"], seed)
+        rows = pd.DataFrame({"case": np.repeat(np.arange(240), 60), "feature": np.tile(np.arange(60), 240)})
+        rows = rows.assign(carried=rng.normal(size=len(rows)), token="")
+        half = cases["half"].to_numpy()[rows["case"]]
+        chosen = {one: directed_features(rows[half != one], 1.0, 10) for one in (0, 1)}
+        some = rows[rows["feature"].isin([*chosen[0], *chosen[1]])]
+        for name, sets in (("one half", measured_on(chosen)), ("all", None)):
+            table = feature_table(cases, some, "x", num_resamples=200, seed=0, sets=sets)
+            assert set(table["feature"]) == {*chosen[0], *chosen[1]}
+            outside[name] += ((table["carried_low"] > 0) | (table["carried_high"] < 0)).tolist()
+            sure += [bool((table["q"] < 0.05).any())] if sets else []
+    assert 0.03 < np.mean(outside["one half"]) < 0.065 < 0.08 < np.mean(outside["all"]) and np.mean(sure) <= 0.1
+
+
+def test_a_feature_is_measured_on_the_half_that_did_not_choose_it(space, battery):
+    from rmviz.ablation.naive import naive_effects
+    from rmviz.sae.files import load_sae_artifact
+
+    rm, sae = from_artifact(space.resolve("rm")), load_sae_artifact(space.resolve("sae"))
+    cases = load_table(battery.path("cases.parquet"))
+    cases["half"] = halves(cases["unit"], 0)
+    features = load_table(battery.path("features.parquet"))
+    seen = 0
+    for item, sets in battery.read_json("probe.json")["sets"].items():
+        found = features[features["item"] == item].set_index("feature")["carried"]
+        for half, some in measured_on(dict(enumerate(sets))).items():
+            some = [feature for feature in some if feature in found.index]
+            own = cases[(cases["item"] == item) & cases["gap"].notna() & (cases["half"] == half)]
+            if not some:
+                continue
+            sides = [
+                naive_effects(rm, sae, rm.encode([Text(text_id="", prompt=p, reply=r) for p, r in
+                              zip(own["prompt"], own[name], strict=True)]), some)
+                for name in ("with_words", "without_words")
+            ]  # fmt: skip
+            np.testing.assert_allclose(found[some], (sides[0] - sides[1]).mean(axis=0), atol=1e-4)
+            seen += len(some)
+    assert seen == len(features) > 8
 
 
 def test_an_interrupted_battery_ends_the_same_to_the_byte(space, battery, tmp_path):

@@ -37,6 +37,11 @@ def test_margins_leave_a_probe(space):
         told(space, "margins", "sae", "data", "--split", "all", "--num-pairs", 10, "--name", "m", "--json")
     )
     assert made["kind"] == "probe" and made["metrics"]["what"] == "margins" and made["metrics"]["num_pairs"] == 10
+    shown = json.loads(told(space, "probe", "show", "m", "--json"))
+    assert shown["num_wrong"] == sum(group["num_pairs"] for group in shown["groups"]) == made["metrics"]["num_wrong"]
+    assert {row["k"]: row["share"] for row in shown["shares"]}[1] == pytest.approx(made["metrics"]["share_1"])
+    words = told(space, "probe", "show", "m")
+    assert "10 pairs" in words and "k = 1 " in words and words.count(" pairs  ") == len(shown["groups"])
 
 
 @pytest.mark.parametrize(
