@@ -64,6 +64,20 @@ def test_the_bars_sum_to_the_margin_and_a_turned_pair_has_the_opposite_ones(fake
     assert shares["value"].sum() == pytest.approx(tables[0]["margin"].sum())
 
 
+def test_parts_that_sum_to_dust_are_a_tie(open_page, text_of, fake, monkeypatch):
+    plain = type(fake).pair
+
+    def tied(self, *args, **options):
+        answer = plain(self, *args, **options)
+        sides = [answer.chosen.model_copy(update={"error": e, "reward": 0.3}) for e in (0.1 + 0.2, 0.3)]
+        update = {"features": [], "chosen_effects": [], "rejected_effects": []}
+        return answer.model_copy(update={**update, "chosen": sides[0], "rejected": sides[1]})
+
+    monkeypatch.setattr(type(fake), "pair", tied)
+    words = text_of(open_page("pair", pair="pair-0005"))
+    assert "a tie" in words and "the model prefers" not in words
+
+
 def test_shapley_values_stand_beside_the_effects(open_page, text_of, planted, fake):
     pair = dataset_pairs(planted["dataset"])[5]
     fake.requests.clear()
@@ -86,14 +100,14 @@ def test_the_playgrounds_pair_is_taken_apart(open_page, text_of, fake):
 
 
 def typed(test):
-    return [test.session_state.filtered_state.get(key, "") for key in ("pg-prompt", "pg-a", "pg-b")]
+    return [test.session_state[key] for key in ("pg-prompt", "pg-a", "pg-b")]
 
 
 def test_the_address_of_a_typed_pair_restores_it(open_page, text_of, planted, tmp_path):
     root = tmp_path / "own"
     shutil.copytree(planted["sae"].folder.parents[1], root)
-    for words, params in ((1, {"a", "b"}), (300, {"texts"})):
-        pair = {"a": " the sea" * words, "b": " the old roofs" * words}
+    for length, params in ((1, {"a", "b"}), (2000, {"texts"})):
+        pair = {"a": " the s" + "e" * length, "b": " the old roofs"}
         test = open_page("pair", root=root, **{"from": "typed", **pair})
         source = next(one for one in test.segmented_control if one.label == "Which pair")
         source.set_value("data").run()
