@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from rmviz.backend.wire import AblateAnswer, FeaturesAnswer
-from rmviz.features.sets import HIGH, LOW, OFF, Edit, Edits, scales_of, values_of
+from rmviz.features.sets import HIGH, LOW, MOST_VALUE, OFF, Edit, Edits, scales_of, values_of
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
 from rmviz.ui import active, cached, drafts, export, live, pickers, set_shelf
@@ -162,8 +162,9 @@ def _knob(edited: Edited, feature: int, edit: Edit, name: str, strongest: float)
         )  # fmt: skip
     else:
         number.number_input(
-            f"Value of feature {feature}", value=edit.number, step=max(round(strongest / 4, 2), 0.01), key=key,
-            label_visibility="collapsed", on_change=lambda: _turned(edited, feature, "value", key),
+            f"Value of feature {feature}", -MOST_VALUE, MOST_VALUE, min(max(edit.number, -MOST_VALUE), MOST_VALUE),
+            step=max(round(strongest / 4, 2), 0.01), key=key, label_visibility="collapsed",
+            on_change=lambda: _turned(edited, feature, "value", key),
         )  # fmt: skip
     away.button(
         "", icon=":material/close:", type="tertiary", key=f"away-{stamp}", help=f"Feature {feature} back as it is.",

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from rmviz.backend.wire import AblateAnswer, FeaturesAnswer, ReadText
+from rmviz.backend.wire import AblateAnswer, FeaturesAnswer, ReadText, ReplacedError
+from rmviz.errors import RmvizError
 from rmviz.store.artifact import Artifact
 from rmviz.ui import active, bench, cached, diff, drafts, frame, links, live, others, pickers, readings
 from rmviz.ui.edited import Edited
@@ -31,7 +32,7 @@ def play(model: Artifact, sae: Artifact | None, artifacts: list[Artifact]) -> No
         answers = _answers(model, sae, draft)
     _marks(answers)
     found = [answer for answer in answers if isinstance(answer, FeaturesAnswer)]
-    edits = bench.edits_of(model, sae, draft, found, edited.now) if sae and found else []
+    edits = _edits(model, sae, draft, found, edited) if sae and found else []
     if sae is None:
         _read(draft, answers, edits, model, more, artifacts, {})
         st.info(
@@ -99,6 +100,19 @@ def _answers(model: Artifact, sae: Artifact | None, draft: drafts.Draft) -> list
     if sae is None:
         return [live.prefixes(model.id, prompt, reply, f"prefixes-{name}") for name, prompt, reply in draft.texts]
     return [live.features(model.id, sae.id, prompt, reply, f"features-{name}") for name, prompt, reply in draft.texts]
+
+
+def _edits(
+    model: Artifact, sae: Artifact, draft: drafts.Draft, found: Sequence[FeaturesAnswer], edited: Edited
+) -> list[AblateAnswer]:
+    """The rewards under the edits; where these cannot be made, why: the bench is drawn, and they can be undone there."""
+    try:
+        return bench.edits_of(model, sae, draft, found, edited.now)
+    except ReplacedError:
+        raise
+    except RmvizError as error:
+        frame.problem(error)
+        return []
 
 
 def _marks(answers: list[ReadText]) -> None:

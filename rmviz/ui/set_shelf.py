@@ -11,6 +11,7 @@ from rmviz.errors import ConfigError, RmvizError
 from rmviz.features.sets import (
     HIGH,
     LOW,
+    MOST_VALUE,
     Edit,
     Edits,
     FeatureSet,
@@ -74,7 +75,8 @@ def _edit_picker() -> Edit:
         "What to do", list(kinds), format_func=lambda k: kinds[k], default="scale", key="group-kind", required=True
     )
     if kind == "value":
-        return Edit("value", st.number_input("Value", value=1.0, step=0.5, key="group-value", help="At every token."))
+        value = st.number_input("Value", -MOST_VALUE, MOST_VALUE, 1.0, 0.5, key="group-value", help="At every token.")
+        return Edit("value", value)
     scale = st.slider("Scale", LOW, HIGH, 0.0, 0.25, key="group-scale", format="×%.2f", help="0: off, 1: as it is.")
     return Edit("scale", scale)
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from rmviz.backend.wire import FeatureRow, FeaturesAnswer, ModelInfo
-from rmviz.errors import ModelError
-from rmviz.features.sets import OFF, Edit, save_set, saved_sets
+from rmviz.errors import ConfigError, ModelError
+from rmviz.features.sets import MOST_VALUE, OFF, Edit, save_set, saved_sets
 from rmviz.store.workspace import Workspace
 from rmviz.ui import active
 from rmviz.ui.active import EDIT, PAIR
@@ -134,6 +134,30 @@ def test_a_feature_is_set_to_a_value(open_page, text_of, fake):
     assert number(figures(text_of(test))["Text · reward"]) == pytest.approx(wanted, abs=1e-2)
     assert test.query_params["scales"] == f"{feature}@1.5,999999:0"
     assert 999999 not in fake.asked[-1].scales, "a feature that this SAE lacks is not asked for"
+
+
+def test_edits_that_cannot_be_made_can_be_undone(open_page, text_of, own, planted, fake, monkeypatch):
+    fake.root = own.root
+    test = open_page("playground", root=own.root, **TEXT)
+    feature = int(test.dataframe[0].value["feature"].iloc[0])
+    made = save_set(own.root, planted["sae"].id, "huge", {feature: Edit("value", 2 * MOST_VALUE)})
+    plain = type(fake).ablate
+
+    def refusing(self, model, sae, text, scales, *, values=None, **options):
+        if any(abs(value) > MOST_VALUE for value in (values or {}).values()):
+            raise ConfigError("values are between -1e6 and 1e6")
+        return plain(self, model, sae, text, scales, values=values, **options)
+
+    monkeypatch.setattr(type(fake), "ablate", refusing)
+    test = open_page("playground", root=own.root, **TEXT, set=made.id)
+    assert [error.value for error in test.error] == ["Values are between \\-1e6 and 1e6"]
+    box = next(one for one in test.number_input if one.label == f"Value of feature {feature}")
+    assert (box.min, box.max) == (-MOST_VALUE, MOST_VALUE)
+    test.segmented_control(key="group-kind").set_value("value").run()
+    group = test.number_input(key="group-value")
+    assert (group.min, group.max) == (-MOST_VALUE, MOST_VALUE)
+    test.button(key="undo").click().run()
+    assert not test.error and "→" not in text_of(test)
 
 
 @pytest.fixture
