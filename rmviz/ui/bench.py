@@ -145,7 +145,7 @@ def _knobs(edited: Edited, rows: pd.DataFrame) -> None:
 
 
 def _knob(edited: Edited, feature: int, edit: Edit, name: str, strongest: float) -> None:
-    stamp = f"{feature}-{edited.generation}"
+    stamp = f"{edited.sae}-{feature}-{edited.generation}"
     text, kind, number, away = st.columns([7, 6, 9, 2], vertical_alignment="center")
     text.html(f'<div class="rm"><b class="num">{feature}</b> <span class="muted">{escaped(name)}</span></div>')
     kind.segmented_control(

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from rmviz.errors import RmvizError
+from rmviz.errors import ConfigError, RmvizError
 from rmviz.features.sets import Edit, Edits, parsed_edits, saved_set, written_edits
 from rmviz.store.kept import keep, kept
 from rmviz.ui import pickers, router
@@ -26,6 +26,7 @@ class Edited:
 
     def __init__(self, sae: str) -> None:
         """Look into this session's edits of an SAE."""
+        self.sae = sae
         self._key = f"_pg-edits-{sae}"
 
     @property
@@ -79,7 +80,7 @@ class Edited:
                 continue
             pickers.keep_in_url(param, value)
             try:
-                new = saved_set(root, value).edits if param == "set" else parsed_edits(
+                new = self._of_set(value) if param == "set" else parsed_edits(
                     value if param == "scales" else str(kept(root, KEPT, value).get("edits", ""))
                 )  # fmt: skip
             except RmvizError as error:
@@ -97,6 +98,12 @@ class Edited:
         pickers.keep_in_url("edits", key)
         pickers.keep_in_url("set", None)
         return len(text) <= MAX_LINK or key is not None
+
+    def _of_set(self, set_id: str) -> Edits:
+        found = saved_set(router.workspace().root, set_id)
+        if found.sae != self.sae:
+            raise ConfigError(f"the set {found.name!r} is of the features of another SAE, {found.sae}; choose that one")
+        return found.edits
 
     @property
     def _state(self) -> dict[str, Any]:

@@ -196,6 +196,17 @@ def test_a_set_is_kept_taken_and_handed_over(open_page, text_of, own, planted, f
     assert any("it may have been deleted" in warning.value for warning in gone.warning)
 
 
+def test_a_set_and_the_sliders_belong_to_one_sae(open_page, own, planted, fake):
+    fake.root = own.root
+    made = save_set(own.root, "another-sae", "theirs", {3: OFF})
+    test = open_page("playground", root=own.root, **TEXT, set=made.id)
+    assert "scales" not in test.query_params and "set" not in test.query_params
+    assert any("of the features of another SAE" in warning.value for warning in test.warning)
+    test = open_page("playground", root=own.root, **TEXT, scales="3:0,7@1")
+    keys = [one.key for one in (*test.slider, *test.number_input, *test.segmented_control) if "feature" in one.label]
+    assert len(keys) == 4 and all(planted["sae"].id in key for key in keys)
+
+
 def test_a_link_restores_everything(open_page, text_of, own, planted, fake):
     fake.root = own.root
     reply = " the old sailor" + " spoke of rain" * 200
