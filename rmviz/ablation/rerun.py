@@ -69,6 +69,12 @@ class Clean:
     outputs: dict[str, Tensor]
     """Of the modules of the first later block that can be patched."""
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the residuals, keys, values and outputs."""
+        pairs = (tensor for pair in self.keys_values.values() for tensor in pair)
+        return sum(t.numel() * t.element_size() for t in (self.residual, *pairs, *self.outputs.values()))
+
 
 class Rerun:
     """Clean and changed passes of one model from one hookpoint on. It holds no state of a pass, so threads may share it."""

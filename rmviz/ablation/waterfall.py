@@ -156,6 +156,11 @@ class PairGame:
         self._sides = [_SideGame(engine, text, groups) for text in engine.rm.encode(pair.texts)]
         self._known: dict[bytes, float] = {}
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the clean passes of both texts, with and without the SAE's error."""
+        return sum(clean.num_bytes for side in self._sides for clean, _ in side.reads.values())
+
     def __call__(self, sets: Bool[np.ndarray, "set player"]) -> Float[np.ndarray, " set"]:
         """The margin with each set of players in place."""
         names = [row.tobytes() for row in sets]

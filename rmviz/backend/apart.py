@@ -5,6 +5,9 @@ from rmviz.ablation.waterfall import PairGame, taken_apart
 from rmviz.backend.wire import ModelInfo
 from rmviz.backend.wire_pair import PairAnswer, PairIn, PairRequest, PairSide, ShapleyAnswer, ShapleyRequest
 
+KEPT_BYTES = 512 * 2**20
+"""Most memory for the clean passes of an SAE's texts that are kept, keys and values included, and for those of its game."""
+
 
 def pair_answer(engine: EffectEngine, request: PairRequest, info: ModelInfo) -> PairAnswer:
     """The parts of a margin, as the batch engine gives them.
@@ -54,6 +57,8 @@ class LiveGames:
         if self._game is None or self._key != key:
             self._key, self._game = key, PairGame(engine, request.pair.pair, num_features=request.num_features)
         found = self._game.shapley(num_permutations=request.num_permutations, seed=request.seed)
+        if self._game.num_bytes > KEPT_BYTES:
+            self._game = None
         estimate = found.estimate
         return ShapleyAnswer(
             features=found.features.tolist(),

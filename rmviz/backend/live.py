@@ -15,7 +15,7 @@ from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.plan import EffectRows, Firings
 from rmviz.ablation.rerun import Clean
 from rmviz.backend import wire
-from rmviz.backend.apart import LiveGames, pair_answer
+from rmviz.backend.apart import KEPT_BYTES, LiveGames, pair_answer
 from rmviz.backend.edits import FeatureEdit, firing_tokens
 from rmviz.backend.prefixes import Prefixes, causal_prefixes, encoder_prefixes
 from rmviz.backend.wire_pair import PairRequest, ShapleyRequest
@@ -25,8 +25,6 @@ from rmviz.sae.model import SparseAutoencoder
 
 KEPT_TEXTS = 8
 """Texts of each SAE whose clean pass is kept, so that a toggle reruns the later blocks only."""
-KEPT_BYTES = 512 * 2**20
-"""Most memory for these, keys and values included; the last text is always kept."""
 
 
 @dataclass(eq=False)
@@ -47,8 +45,7 @@ class TextReading:
     @property
     def num_bytes(self) -> int:
         """Memory of the clean pass."""
-        kept = [self.clean.residual, *(tensor for pair in self.clean.keys_values.values() for tensor in pair)]
-        return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+        return self.clean.num_bytes
 
 
 @dataclass(eq=False)

@@ -13,10 +13,14 @@ from backend.conftest import SENTENCE, Place
 from rmviz.ablation.engine import EffectEngine
 from rmviz.ablation.waterfall import PairGame, taken_apart
 from rmviz.activations.hooks import replacing
+from rmviz.backend import apart
+from rmviz.backend.apart import LiveGames
 from rmviz.backend.client import Backend
+from rmviz.backend.letters import pair_in
 from rmviz.backend.live import LiveModel, LiveSAE
 from rmviz.backend.prefixes import MAX_PREFIXES
 from rmviz.backend.wire import AblateAnswer, AblateRequest, ReplacedError
+from rmviz.backend.wire_pair import ShapleyRequest
 from rmviz.errors import ConfigError, DataError, ModelError, NotFoundError
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact
@@ -307,3 +311,22 @@ def test_pairs_that_cannot_be_taken_apart_are_sentences(live: Backend, place: Pl
         live.shapley(model.id, sae.id, PAIR, num_permutations=2)
     with pytest.raises(DataError, match="empty"):
         live.pair(model.id, sae.id, Pair(pair_id="p", prompt="", chosen="", rejected="c"))
+
+
+def test_a_game_is_kept_only_while_its_passes_are_small(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, engine = parts(place, "causal")
+    pair = Pair(pair_id="p", prompt="Tell me. ", chosen="kind rain", rejected="rain")
+    request = ShapleyRequest(model="m", sae="s", pair=pair_in(pair), num_features=2, num_permutations=8)
+    games, made = LiveGames(), []
+    monkeypatch.setattr(apart, "PairGame", lambda *args, **options: made.append(PairGame(*args, **options)) or made[-1])
+    first = games.answer(engine, request)
+    assert games.answer(engine, request) == first and len(made) == 1
+    positions, keys_values = 0, 0
+    for text in pair.texts:
+        clean, _ = engine.read(engine.rm.encode([text])[0])
+        positions += clean.residual.numel()
+        keys_values += sum(tensor.numel() for both in clean.keys_values.values() for tensor in both)
+    assert made[0].num_bytes >= 2 * 4 * (positions + keys_values), "with and without the SAE's error"
+    monkeypatch.setattr(apart, "KEPT_BYTES", made[0].num_bytes - 1)
+    assert games.answer(engine, request) == first and len(made) == 1
+    assert games.answer(engine, request) == first and len(made) == 2, "it was too large to keep"
