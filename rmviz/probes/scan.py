@@ -14,6 +14,7 @@ from rmviz.ablation.opened import SAEScan, opened_engine
 from rmviz.ablation.plan import EffectRows
 from rmviz.configs.map import feature_list
 from rmviz.configs.probes import GIVEN, BiasConfig, EuphemismConfig, ProbeConfig
+from rmviz.data.load import dataset_texts
 from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.models.encoding import Encoded
 from rmviz.models.load import from_artifact

@@ -112,6 +112,7 @@ def _marks(answer: PairAnswer, pair: Pair) -> None:
 def _headline(answer: PairAnswer, table: pd.DataFrame) -> None:
     a, b = answer.chosen, answer.rejected
     parts = table.set_index("part")["margin"]
+    assert a.reward is not None and b.reward is not None, "the backend refuses a pair without finite rewards"
     margin = a.reward - b.reward
     verdict = "a tie" if margin == 0 else f"the model prefers the {'chosen' if margin > 0 else 'rejected'}"
     own = table[table["feature"] >= 0]
