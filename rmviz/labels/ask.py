@@ -87,8 +87,8 @@ class Kept:
         return [True if word.startswith("yes") else False if word.startswith("no") else None for word in words]
 
 
-def opened_model(config: LabelConfig, policy: Artifact | None) -> LanguageModel:
-    """The language model that the config asks.
+def opened_model(config: LabelConfig, policy: Artifact | None, counted: Path | None = None) -> LanguageModel:
+    """The language model that the config asks; requests to a server are counted in a file, where one is given.
 
     Raises:
         ModelError: It cannot be loaded.
@@ -96,7 +96,7 @@ def opened_model(config: LabelConfig, policy: Artifact | None) -> LanguageModel:
     if config.asked == "openai":
         return RemoteModel(
             config.server, config.policy, temperature=config.temperature, max_tokens=config.max_new_tokens,
-            max_requests=config.max_requests,
+            max_requests=config.max_requests, counted=counted,
         )  # fmt: skip
     loaded = load_language_model(policy or config.policy)
     return LocalModel(*loaded, temperature=config.temperature, max_new_tokens=config.max_new_tokens)

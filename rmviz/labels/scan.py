@@ -165,7 +165,7 @@ class LabelScan:
     def model(self) -> LanguageModel:
         """The language model that is asked."""
         found = Workspace(self.root).catalogue.find(ref=self.config.policy, kind="policy")
-        return opened_model(self.config, found[0] if found else None)
+        return opened_model(self.config, found[0] if found else None, self.folder / "requests.count")
 
     def _make_labels(self, number: int, folder: Path) -> dict[str, float]:
         size = self.config.shard_size
