@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from rmviz.asking.local import LocalModel, load_language_model
@@ -32,8 +33,10 @@ class LanguageModel(Protocol):
         ...
 
 
-def opened_model(config: Asks, workspace: Workspace) -> LanguageModel:
+def opened_model(config: Asks, workspace: Workspace, counted: Path) -> LanguageModel:
     """The language model that a config asks; one on this machine may be a policy of the workspace.
+
+    Requests to a server are counted in a file, so that their ceiling is the job's.
 
     Raises:
         ModelError: It cannot be loaded.
@@ -41,7 +44,7 @@ def opened_model(config: Asks, workspace: Workspace) -> LanguageModel:
     if config.asked == "openai":
         return RemoteModel(
             config.server, config.policy, temperature=config.temperature, max_tokens=config.max_new_tokens,
-            max_requests=config.max_requests,
+            max_requests=config.max_requests, counted=counted,
         )  # fmt: skip
     found = workspace.catalogue.find(ref=config.policy, kind="policy")
     loaded = load_language_model(found[0] if found else config.policy)

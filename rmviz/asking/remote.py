@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 
@@ -27,7 +28,7 @@ class RemoteModel:
     def __init__(
         self, server: str, model: str, *, temperature: float = 1.0, max_tokens: int = 256,
         max_requests: int = 0, concurrency: int = 8, timeout: float = 120.0, patience: float = 300.0,
-        first_wait: float = 1.0,
+        first_wait: float = 1.0, counted: Path | None = None,
     ) -> None:  # fmt: skip
         """Nothing is sent yet.
 
@@ -41,11 +42,13 @@ class RemoteModel:
             timeout: Seconds for one answer.
             patience: Seconds without any good answer after which the server counts as gone.
             first_wait: Seconds before the first retry; each further one waits twice as long.
+            counted: A file that grows by a byte with each request, so that `max_requests` holds for all processes that name
+                it and for later tries; without one it holds for this object.
         """
         self.name = f"openai {model}"
         self._model, self._options = model, {"temperature": temperature, "max_tokens": max_tokens}
         self._max_requests, self._patience, self._first_wait = max_requests, patience, first_wait
-        self._concurrency = concurrency
+        self._concurrency, self._counted = concurrency, counted
         headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY, "")) else {}
         self._client = httpx.Client(
             base_url=server.rstrip("/") + "/", headers=headers, timeout=httpx.Timeout(timeout, connect=10.0)
@@ -116,10 +119,15 @@ class RemoteModel:
 
     def _count(self) -> None:
         with self._lock:
-            if self._max_requests and self.num_requests >= self._max_requests:
-                raise BackendError(
-                    f"max_requests ({self._max_requests}) is reached; nothing is lost: the same command asks as often again"
-                )
+            sent, further = self.num_requests, "the same command asks as often again"
+            if self._counted:
+                sent = self._counted.stat().st_size if self._counted.exists() else 0
+                further = "the same command with a higher max_requests goes on"
+            if self._max_requests and sent >= self._max_requests:
+                raise BackendError(f"max_requests ({self._max_requests}) is reached; nothing is lost: {further}")
+            if self._counted:
+                with self._counted.open("ab") as file:
+                    file.write(b".")
             self.num_requests += 1
 
 

@@ -65,6 +65,11 @@ def often(default: Any) -> Any:
     return field(default=default, metadata={"often": True})
 
 
+def ceiling(default: Any) -> Any:
+    """A field that bounds how far a job goes and changes nothing of its result: with another bound it is the same job."""
+    return field(default=default, metadata={"ceiling": True})
+
+
 def parent_list(*kinds: str, optional: bool = False) -> Any:
     """A text field that names artifacts of these kinds, with commas between them."""
     metadata = {"artifacts": kinds}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rmviz.configs.asking import check_asked
-from rmviz.configs.base import at_least, often, parent, require
+from rmviz.configs.base import at_least, ceiling, often, parent, require
 from rmviz.configs.map import feature_list
 
 Direction = Literal["", "raises", "lowers"]
@@ -57,8 +57,9 @@ class LabelConfig:
     server: str = ""
     """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
 
-    max_requests: int = 0
-    """Ask the server at most this often, retries included; 0: as often as needed."""
+    max_requests: int = ceiling(0)
+    """Ask the server at most this often in all, retries and earlier tries of the job included; 0: as often as needed. A job
+    that stops there goes on when it is given more. Processes on Ray count together, to a few requests."""
 
     name: str = ""
     """What to call the result."""

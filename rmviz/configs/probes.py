@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rmviz.configs.asking import AskedModel, check_asked
-from rmviz.configs.base import at_least, often, parent, require
+from rmviz.configs.base import at_least, ceiling, often, parent, require
 from rmviz.configs.map import feature_list
 from rmviz.configs.word_lists import parse_word_lists
 
@@ -52,8 +52,8 @@ class EuphemismConfig:
     server: str = ""
     """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
 
-    max_requests: int = 0
-    """Ask the server at most this often, retries included; 0: as often as needed."""
+    max_requests: int = ceiling(0)
+    """Ask the server at most this often in all, retries and earlier tries of the job included; 0: as often as needed."""
 
     temperature: float = 0.3
     """Temperature of the language model."""
@@ -145,8 +145,8 @@ class SpecConfig:
     server: str = ""
     """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
 
-    max_requests: int = 0
-    """Ask the server at most this often, retries included; 0: as often as needed."""
+    max_requests: int = ceiling(0)
+    """Ask the server at most this often in all, retries and earlier tries of the job included; 0: as often as needed."""
 
     temperature: float = 0.3
     """Temperature of the language model."""

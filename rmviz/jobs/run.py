@@ -137,8 +137,8 @@ def pinned(config: Any, workspace: Workspace) -> Any:
 
 
 def job_key(kind: str, config: Any, again: int = 1) -> str:
-    """What makes two runs the same: kind, settings, the state of the files that the settings name, and which time."""
-    values = to_dict(config)
+    """What makes two runs the same: kind, settings (ceilings aside), the state of the files that the settings name, and which time."""
+    values = to_dict(config) | {f.name: f.default for f in fields(config) if f.metadata.get("ceiling")}
     stamps = {name: _stamp(Path(value)) for name, value in values.items() if isinstance(value, str) and _is_path(value)}
     text = json.dumps([kind, values, stamps], sort_keys=True)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}" + (f"-{again}" if again > 1 else "")

@@ -164,7 +164,7 @@ class LabelScan:
     @cached_property
     def model(self) -> LanguageModel:
         """The language model that is asked."""
-        return opened_model(self.config, Workspace(self.root))
+        return opened_model(self.config, Workspace(self.root), self.folder / "requests.count")
 
     def _make_labels(self, number: int, folder: Path) -> dict[str, float]:
         size = self.config.shard_size

@@ -41,7 +41,7 @@ class Rewrites(SAEScan):
     @cached_property
     def asked(self) -> LanguageModel:
         """The language model that is asked."""
-        return opened_model(self.config, Workspace(self.root))
+        return opened_model(self.config, Workspace(self.root), self.folder / "requests.count")
 
     @property
     def num_shards(self) -> int:

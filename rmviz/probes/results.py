@@ -66,7 +66,7 @@ def results(scan: ProbeScan) -> Results:
         }
         for item, known in scan.probed[1].items()
     }
-    options = {"num_resamples": config.num_resamples, "seed": config.seed}
+    options: Any = {"num_resamples": config.num_resamples, "seed": config.seed}
     items = item_table(cases, list(counts), by_set, **options)
     own = items["features"] == ""
     q = pd.Series(q_values(items.loc[own, "p"].to_numpy(float)), index=items.loc[own, "item"])

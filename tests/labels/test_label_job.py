@@ -17,6 +17,7 @@ from rmviz.configs.labels import LabelConfig
 from rmviz.configs.world import WorldPolicyConfig
 from rmviz.errors import BackendError, ConfigError
 from rmviz.features.texts import ScannedTexts
+from rmviz.jobs.run import job_key
 from rmviz.labels import job, scan
 from rmviz.labels.live import label_score
 from rmviz.labels.read import labels_of
@@ -146,6 +147,11 @@ def test_a_language_model_judges_and_is_never_asked_twice(space, tmp_path):
         paid = httpx.get(address).json()
         answers = [json.loads(line) for line in (tmp_path / "answers-00000.jsonl").read_text().splitlines()]
         assert len(paid) == len(answers) == 4
+        with pytest.raises(BackendError, match="with a higher max_requests goes on"):
+            job.run(replace(config, server=address), space, Counting(tmp_path))
+        with pytest.raises(BackendError, match=r"max_requests \(6\)"):
+            job.run(replace(config, server=address, max_requests=6), space, Counting(tmp_path))
+        assert len(httpx.get(address).json()) == 6
         made = job.run(replace(config, server=address, max_requests=0), space, Counting(tmp_path))
         asked = httpx.get(address).json()
     row = load_table(made.path("labels.parquet")).iloc[0]
@@ -155,6 +161,20 @@ def test_a_language_model_judges_and_is_never_asked_twice(space, tmp_path):
     assert held["said"].tolist() == ["gambling" in text for text in texts.written(places)]
     assert len(asked) == len(set(asked)) == 1 + len(held) and row["num_unanswered"] == 0
     assert row["judge"] == "openai labeller"
+
+
+def test_faults_of_the_server_count_for_the_ceiling_of_the_job_too(space, tmp_path):
+    config = replace(ASKED, max_requests=1)
+    with server("500", "good") as address:
+        for _ in range(2):
+            with pytest.raises(BackendError, match="max_requests"):
+                job.run(replace(config, server=address), space, Counting(tmp_path))
+        assert len(httpx.get(address).json()) == 1
+
+
+def test_a_label_job_with_another_ceiling_is_the_same_job():
+    assert job_key("label", ASKED) == job_key("label", replace(ASKED, max_requests=9))
+    assert job_key("label", ASKED) != job_key("label", replace(ASKED, num_texts=9))
 
 
 def test_given_labels_are_scored_and_the_newest_names_the_feature(space, made, tmp_path):
