@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 REPO = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "transformers", "sae_lens", "umap", "trl", "ray", "ribs", "datasets")
 PAGES = sorted(path.name for path in (REPO / "pages").glob("*.py"))
@@ -28,16 +26,19 @@ def test_the_command_line_is_light():
     assert fresh_modules("import rmviz.cli, rmviz.worker") == set()
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_opens_without_heavy_libraries(page, tmp_path):
+def test_pages_open_without_heavy_libraries(tmp_path):
+    """All in one fresh process: what one page loads, the process has."""
     code = f"""
 import os
 os.environ["RMVIZ_WORKSPACE"] = {str(tmp_path)!r}
 from streamlit.testing.v1 import AppTest
-test = AppTest.from_file("pages/{page}", default_timeout=60)
-test.session_state["_app_ran"] = True
-test.run()
-assert not test.exception, test.exception
+for page in {PAGES!r}:
+    test = AppTest.from_file("pages/" + page, default_timeout=60)
+    test.session_state["_app_ran"] = True
+    test.run()
+    assert not test.exception, (page, test.exception)
+    loaded = [m for m in {HEAVY!r} if m in sys.modules]
+    assert not loaded, (page, loaded)
 """
     assert fresh_modules(code) == set()
 

@@ -1,8 +1,11 @@
 """The memory bench scans what it says, in processes of its own."""
 
+import pytest
+
 from rmviz.bench.memory import run_bench
 
 
+@pytest.mark.slow  # two scans in processes of their own
 def test_ten_times_the_texts_are_ten_times_the_rows():
     found = run_bench(num_texts=40)
     few, many = found["cases"]

@@ -1,8 +1,10 @@
 import re
+from pathlib import Path
 
 import pytest
 
 PAGES = {"/": "Overview", "/features": "Features", "/playground": "Playground", "/data": "Data", "/maps": "Maps"}
+NUM_PAGES = len(list((Path(__file__).parents[2] / "pages").glob("*.py")))
 HEADER, ROW = 35, 30
 """Pixels of a table's header and of a row of the feature tables."""
 
@@ -25,7 +27,7 @@ def test_a_cold_deep_link_runs_the_whole_app(app, tab, path, title):
     watched = tab(app)
     page = watched.open(path, title)
     page.wait_for_selector('[data-testid="stSidebarNavLink"]')
-    assert page.locator('[data-testid="stSidebarNavLink"]').count() == 8
+    assert page.locator('[data-testid="stSidebarNavLink"]').count() == NUM_PAGES
     assert page.get_by_text("Workspace", exact=False).count(), "the frame of app.py is there"
     assert page.locator('[data-testid="stLogo"], [data-testid="stSidebarLogo"]').count()
     page.wait_for_function("document.title.endsWith('rmviz')")

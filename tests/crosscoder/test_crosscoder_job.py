@@ -73,7 +73,7 @@ def kept(space, tmp_path_factory):
 def test_effects_are_those_of_really_taking_the_feature_out_of_either_model(space, kept):
     joint, _ = load_crosscoder(kept.path("crosscoder.safetensors"), "layers.0")
     models = [from_artifact(space.resolve(name, "reward_model")) for name in ("rm", "other")]
-    texts = load_table(kept.path("texts.parquet")).head(6)
+    texts = load_table(kept.path("texts.parquet")).head(3)
     rows = {side: firing_rows(kept, side).set_index(["text_id", "feature"])["effect"] for side in ("first", "second")}
     checked = 0
     for text in texts.itertuples():
@@ -100,7 +100,7 @@ def test_effects_are_those_of_really_taking_the_feature_out_of_either_model(spac
                     effect = clean - rm.rewards(batch).item()
                 assert rows[name][text.text_id, feature] == pytest.approx(effect, abs=2e-4)
                 checked += abs(effect) > 1e-3
-    assert checked > 20
+    assert checked > 10
 
 
 def test_the_tables_say_what_fires_where(kept):

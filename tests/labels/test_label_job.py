@@ -78,6 +78,7 @@ def test_the_page_scores_a_label_as_the_job_does(space, made):
     assert wrong.balanced_accuracy.value == 0.5 and wrong.sign_agreement.n == 0
 
 
+@pytest.mark.slow  # the soak kills label jobs too
 def test_an_interrupted_job_goes_on_and_ends_the_same(space, made, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         job.run(BASE, space, Counting(tmp_path, 3))
@@ -186,6 +187,7 @@ def test_given_labels_are_scored_and_the_newest_names_the_feature(space, made, t
     assert known[GAMBLING].label == "casinos and gambling" and len(known) >= 12
 
 
+@pytest.mark.slow  # loads and samples a language model
 def test_a_model_on_this_machine_proposes_and_judges(space, tmp_path):
     config, tokenizer = WorldPolicyConfig(d_model=16, num_blocks=1), world_tokenizer()
     language_model(config, len(tokenizer)).save_pretrained(tmp_path / "lm")

@@ -111,7 +111,7 @@ def test_a_spec_check_ranks_all_that_is_asked(checked):
 
 
 @pytest.mark.parametrize(("job", "config", "fixture"), [(euphemism, VEILED, "veiled"), (spec, CHECK, "checked")])
-@pytest.mark.parametrize("calls", [2, 6])
+@pytest.mark.parametrize("calls", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_an_interrupted_probe_goes_on_and_ends_the_same_to_the_byte(
     space, tmp_path, request, job, config, fixture, calls
 ):
