@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
+NUM_PAGES = len(list((REPO / "pages").glob("*.py")))
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -1,10 +1,9 @@
 import re
-from pathlib import Path
 
 import pytest
+from browser.conftest import NUM_PAGES
 
 PAGES = {"/": "Overview", "/features": "Features", "/playground": "Playground", "/data": "Data", "/maps": "Maps"}
-NUM_PAGES = len(list((Path(__file__).parents[2] / "pages").glob("*.py")))
 HEADER, ROW = 35, 30
 """Pixels of a table's header and of a row of the feature tables."""
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from browser.conftest import NUM_PAGES
 
 from rmviz.configs.world import WorldDataConfig, WorldPolicyConfig
 from rmviz.jobs.records import list_jobs
@@ -80,7 +81,9 @@ def test_a_cold_link_to_a_job_opens_it(server, tab):
     page = tab(server).open(f"/jobs?job={key}", "Jobs")
     page.get_by_role("heading", name="linked", exact=True).wait_for()
     assert page.get_by_test_id("stAlert").filter(has_text="it broke").count()
-    assert page.get_by_text("last line").count() and page.locator('[data-testid="stSidebarNavLink"]').count() == 8
+    assert (
+        page.get_by_text("last line").count() and page.locator('[data-testid="stSidebarNavLink"]').count() == NUM_PAGES
+    )
 
 
 def test_a_copy_of_a_job_opens_the_train_page_with_its_settings(server, tab):
