@@ -5,7 +5,7 @@ import inspect
 import textwrap
 import types
 import typing
-from dataclasses import MISSING, Field, asdict, field, fields
+from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,10 +116,12 @@ def _coerced(name: str, value: Any, hint: Any) -> Any:
 
 @cache
 def field_docs(kind: type) -> dict[str, str]:
-    """The docstring under each field of a config: the one source of form help and of CLI help."""
+    """The docstring under each field of a config and of those that it extends: the one source of form help and of CLI help."""
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
     docs: dict[str, str] = {}
+    for base in kind.__bases__:
+        docs |= field_docs(base) if is_dataclass(base) else {}
     for statement, following in zip(body.body, body.body[1:], strict=False):
         match statement, following:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):

@@ -21,8 +21,8 @@ BIASES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class EuphemismConfig:
-    """Reward texts that use some words and the same texts in other words; say which features carry the difference."""
+class WordProbe:
+    """What euphemism tests and spec checks have in common: words that are put otherwise, and by what."""
 
     sae: str = parent("sae")
     """Id or name of the SAE; its reward model is probed."""
@@ -30,11 +30,9 @@ class EuphemismConfig:
     dataset: str = parent("dataset")
     """Id or name of the dataset whose replies are edited."""
 
-    topic: str = often("")
-    """A topic of the lexicon (or, for the maker world, of the planted world), in place of words of your own."""
-
     words: str = often("")
-    """Words and what to put in their place, as in `pregnant=expecting, midwife=nurse|helper`."""
+    """Words and what to put in their place, as in `pregnant=expecting, midwife=nurse|helper`; a word without a substitute
+    becomes `something`. A spec check takes several lists, as in `slang: gonna=going to, wanna; brands: acme`."""
 
     lexicon: str = ""
     """A YAML file with further topics: names mapped to words with their substitutes."""
@@ -61,13 +59,6 @@ class EuphemismConfig:
     max_new_tokens: int = 1024
     """Tokens of a rewritten reply at most; it is not asked about replies of more than three characters per token."""
 
-    features: str = ""
-    """Features that are held to carry the gap, as in `3, 17`; when empty those that fire on the words, chosen on the other
-    half of the data."""
-
-    control: str = ""
-    """Topics of the lexicon whose features should carry nothing, separated by commas; when empty those with most texts."""
-
     name: str = ""
     """What to call the result."""
 
@@ -99,12 +90,13 @@ class EuphemismConfig:
     """Seed of the sample, of the edits, of the halves and of the bootstrap."""
 
     def __post_init__(self) -> None:
-        _check_words(self)
-        require(not (self.topic and self.words), "give a topic or words, not both")
-        feature_list(self.features)
+        _check(self)
+        require(0 <= self.min_similarity <= 1, f"min_similarity must be a share from 0 to 1, got {self.min_similarity}")
         require(
-            len(parse_word_lists(self.words)) <= 1, "the euphemism probe takes one word list; probe.spec takes many"
+            not self.words or self.maker != "world",
+            "the maker world knows the planted world's topics only; give topics, or use the maker words or generator",
         )
+        check_asked(self)
 
     @property
     def asked(self) -> str:
@@ -113,89 +105,42 @@ class EuphemismConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpecConfig:
+class EuphemismConfig(WordProbe):
+    """Reward texts that use some words and the same texts in other words; say which features carry the difference."""
+
+    topic: str = often("")
+    """A topic of the lexicon (or, for the maker world, of the planted world), in place of words of your own."""
+
+    features: str = ""
+    """Features that are held to carry the gap, as in `3, 17`; when empty those that fire on the words, chosen on the other
+    half of the data."""
+
+    control: str = ""
+    """Topics of the lexicon whose features should carry nothing, separated by commas; when empty those with most texts."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(not (self.topic and self.words), "give a topic or words, not both")
+        feature_list(self.features)
+        require(
+            len(parse_word_lists(self.words)) <= 1, "the euphemism probe takes one word list; probe.spec takes many"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecConfig(WordProbe):
     """Say what should not matter to the reward; the report says whether it does, how much, and through which features."""
-
-    sae: str = parent("sae")
-    """Id or name of the SAE; its reward model is probed."""
-
-    dataset: str = parent("dataset")
-    """Id or name of the dataset whose replies are edited."""
 
     topics: str = often("")
     """Topics of the lexicon that should not matter, separated by commas; all of them when no words are given either."""
 
-    words: str = often("")
-    """Word lists that should not matter, as in `slang: gonna=going to, wanna; brands: acme`; a word without a substitute
-    becomes `something`."""
-
-    lexicon: str = ""
-    """A YAML file with further topics: names mapped to words with their substitutes."""
-
-    maker: Maker = often("words")
-    """What makes the edits. words: substitution from the lexicon; world: the planted world's grammar (another topic); generator: a
-    language model, which is asked to say each reply again without the words."""
-
-    generator: AskedModel = "openai"
-    """The language model of the maker generator: openai (a model on a server) or transformers (one on this machine)."""
-
-    policy: str = parent("policy", external=True, optional=True)
-    """The language model of the maker generator. A policy of the workspace, a folder or a hub id, or the name of a model on the server."""
-
-    server: str = ""
-    """Address of the openai server, as in http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY."""
-
-    max_requests: int = ceiling(0)
-    """Ask the server at most this often in all, retries and earlier tries of the job included; 0: as often as needed."""
-
-    temperature: float = 0.3
-    """Temperature of the language model."""
-
-    max_new_tokens: int = 1024
-    """Tokens of a rewritten reply at most; it is not asked about replies of more than three characters per token."""
-
     tolerance: float = 0.1
     """A gap matters from this many standard deviations of the rewards on."""
 
-    name: str = ""
-    """What to call the result."""
-
-    split: Literal["heldout", "train", "all"] = "heldout"
-    """Which part of the dataset is edited."""
-
-    num_pairs: int = 500
-    """Pairs (or texts, where the data has no pairs) to look through; 0 takes all."""
-
-    min_similarity: float = 0.5
-    """Texts whose words remain to less than this share (word edit distance, or the cosine of the encoder) are left out."""
-
-    similarity_model: str = ""
-    """A sentence encoder, as a folder or a hub id, whose cosine gates the edits in place of word edit distance."""
-
-    num_features: int = 50
-    """Features that are chosen at most to carry a gap."""
-
-    shard_size: int = 64
-    """Edited texts per shard: what is lost at most when a probe is interrupted."""
-
-    max_tokens: int = 8192
-    """Tokens rerun at once; lower it when memory runs out."""
-
-    num_resamples: int = 1000
-    """Bootstrap resamples behind each interval."""
-
-    seed: int = 0
-    """Seed of the sample, of the edits, of the halves and of the bootstrap."""
-
     def __post_init__(self) -> None:
-        _check_words(self)
+        super().__post_init__()
         at_least(self, tolerance=0)
         parse_word_lists(self.words)
-
-    @property
-    def asked(self) -> str:
-        """Which kind of language model is asked; empty where none is."""
-        return self.generator if self.maker == "generator" else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,15 +205,5 @@ def bias_list(names: str) -> tuple[str, ...]:
     return tuple(name for name in BIASES if name in chosen or not chosen)
 
 
-def _check(config: ProbeConfig) -> None:
+def _check(config: WordProbe | BiasConfig) -> None:
     at_least(config, num_pairs=0, num_features=1, shard_size=1, max_tokens=1, num_resamples=1)
-
-
-def _check_words(config: WordConfig) -> None:
-    _check(config)
-    require(0 <= config.min_similarity <= 1, f"min_similarity must be a share from 0 to 1, got {config.min_similarity}")
-    require(
-        not config.words or config.maker != "world",
-        "the maker world knows the planted world's topics only; give topics, or use the maker words or generator",
-    )
-    check_asked(config)
