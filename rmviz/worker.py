@@ -36,6 +36,8 @@ TASKS: dict[str, str] = {
     "world.data": "rmviz.world.data:run",
     "world.policy": "rmviz.world.policy:run",
     "world.organism": "rmviz.sae.organism_job:run",
+    "task.data": "rmviz.training.task_data:run",
+    "task.policy": "rmviz.training.task_policy:run",
 }
 
 

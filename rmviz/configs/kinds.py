@@ -11,7 +11,7 @@ from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.tokens import TokensConfig
-from rmviz.configs.world import OrganismConfig, WorldDataConfig, WorldPolicyConfig
+from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig, WorldDataConfig, WorldPolicyConfig
 
 KINDS: dict[str, type] = {
     "data.add": DataConfig,
@@ -35,4 +35,6 @@ KINDS: dict[str, type] = {
     "world.data": WorldDataConfig,
     "world.policy": WorldPolicyConfig,
     "world.organism": OrganismConfig,
+    "task.data": TaskDataConfig,
+    "task.policy": TaskPolicyConfig,
 }

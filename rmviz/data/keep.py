@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,11 @@ def keep_dataset(
     seed: int,
     problems: Problems | Iterable[Problem] = (),
     parents: Sequence[str] = (),
+    attach: Callable[[Path], Mapping[str, Any]] = lambda folder: {},
 ) -> Artifact:
     """Keep pairs (or texts) as a dataset artifact; they are read once and never all held in memory.
+
+    `attach` is called at the end with the artifact's folder: it may write further files, and gives further metrics.
 
     Raises:
         DataError: There is no usable pair or text; the first reasons are named.
@@ -72,6 +75,7 @@ def keep_dataset(
         seed=seed,
         problems=problems,
         parents=parents,
+        attach=attach,
     )
 
 
@@ -86,6 +90,7 @@ def keep_located(
     seed: int,
     problems: Problems | Iterable[Problem] = (),
     parents: Sequence[str] = (),
+    attach: Callable[[Path], Mapping[str, Any]] = lambda folder: {},
 ) -> Artifact:
     """`keep_dataset` for rows that know their file and line; `problems` may grow while rows are read."""
     found = problems if isinstance(problems, Problems) else Problems(problems)
@@ -101,7 +106,7 @@ def keep_located(
         if heldout:
             writer.fill_both_splits()
         write_json(draft.folder / PROBLEMS, found.to_json())
-        draft.metrics.update(writer.metrics())
+        draft.metrics.update({**writer.metrics(), **attach(draft.folder)})
     return draft.kept
 
 

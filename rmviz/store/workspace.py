@@ -17,7 +17,10 @@ from rmviz.errors import ArtifactError, ConfigError, NotFoundError
 from rmviz.store.artifact import MANIFEST, Artifact, file_table, write_json
 from rmviz.store.catalogue import Catalogue
 
-KINDS = ("dataset", "reward_model", "policy", "sae", "effects", "features", "labels", "map", "comparison", "probe")
+KINDS = (
+    "dataset", "reward_model", "ensemble", "policy", "sae", "effects", "features", "labels", "map", "comparison", "probe",
+    "experiment",
+)  # fmt: skip
 
 
 @dataclass

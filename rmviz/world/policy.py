@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from rmviz.configs.base import to_dict
-from rmviz.configs.world import WorldPolicyConfig
+from rmviz.configs.world import Sizes, WorldPolicyConfig
 from rmviz.jobs.progress import CheckpointClock
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
@@ -52,7 +52,12 @@ def run(config: WorldPolicyConfig, workspace: Workspace, report: Report) -> Arti
     return draft.kept
 
 
-def language_model(config: WorldPolicyConfig, vocabulary_size: int) -> GPTNeoXForCausalLM:
+def grammar_text(rng: random.Random) -> str:
+    """A text of the planted world."""
+    return grammar.sample(rng).transcript
+
+
+def language_model(config: Sizes, vocabulary_size: int, max_length: int = MAX_LENGTH) -> GPTNeoXForCausalLM:
     """The untrained model; its weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -63,7 +68,7 @@ def language_model(config: WorldPolicyConfig, vocabulary_size: int) -> GPTNeoXFo
                 num_hidden_layers=config.num_blocks,
                 num_attention_heads=4,
                 intermediate_size=2 * config.d_model,
-                max_position_embeddings=MAX_LENGTH,
+                max_position_embeddings=max_length,
                 pad_token_id=0,
                 bos_token_id=1,
                 eos_token_id=1,
@@ -72,9 +77,15 @@ def language_model(config: WorldPolicyConfig, vocabulary_size: int) -> GPTNeoXFo
         )
 
 
-def pretrained(config: WorldPolicyConfig, tokenizer: PreTrainedTokenizerFast, report: Report) -> GPTNeoXForCausalLM:
-    """The model after `num_steps` of AdamW on fresh texts, in evaluation mode."""
-    model: Any = language_model(config, len(tokenizer))
+def pretrained(
+    config: Sizes,
+    tokenizer: PreTrainedTokenizerFast,
+    report: Report,
+    draw: Callable[[random.Random], str] = grammar_text,
+    max_length: int = MAX_LENGTH,
+) -> GPTNeoXForCausalLM:
+    """The model after `num_steps` of AdamW on fresh texts, each made by `draw`, in evaluation mode."""
+    model: Any = language_model(config, len(tokenizer), max_length)
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
     checkpoint = report.folder / _CHECKPOINT
@@ -83,7 +94,7 @@ def pretrained(config: WorldPolicyConfig, tokenizer: PreTrainedTokenizerFast, re
     clock = CheckpointClock()
     for step in range(start, config.num_steps):
         if not batches or step % _GROUP == 0:
-            batches = text_batches(config, tokenizer, step // _GROUP)
+            batches = text_batches(config, tokenizer, step // _GROUP, draw)
         for parameters in optimizer.param_groups:
             parameters["lr"] = config.learning_rate * one_cycle(step, config.num_steps)
         loss = text_loss(model, batches[step % _GROUP])
@@ -109,10 +120,12 @@ def one_cycle(step: int, num_steps: int, *, warmup: float = 0.2) -> float:
     return 0.5 * (1 - math.cos(math.pi * phase)) + 1e-3
 
 
-def text_batches(config: WorldPolicyConfig, tokenizer: PreTrainedTokenizerFast, group: int) -> list[list[list[int]]]:
+def text_batches(
+    config: Sizes, tokenizer: PreTrainedTokenizerFast, group: int, draw: Callable[[random.Random], str] = grammar_text
+) -> list[list[list[int]]]:
     """Token ids of the texts of one group of steps, a batch a step: texts of like length, batches in random order."""
     rng = random.Random(f"text {config.seed} {group}")
-    ids = _token_ids(tokenizer, rng, _GROUP * config.batch_size)
+    ids = _token_ids(tokenizer, [draw(rng) for _ in range(_GROUP * config.batch_size)])
     ids.sort(key=len)
     batches = [ids[start : start + config.batch_size] for start in range(0, len(ids), config.batch_size)]
     rng.shuffle(batches)
@@ -127,7 +140,13 @@ def text_loss(model: GPTNeoXForCausalLM, ids: Sequence[Sequence[int]]) -> Float[
 
 def heldout_loss(model: GPTNeoXForCausalLM, tokenizer: PreTrainedTokenizerFast) -> float:
     """Nats per token on texts that no training run draws."""
-    ids = sorted(_token_ids(tokenizer, random.Random("held out"), _NUM_HELDOUT), key=len)
+    rng = random.Random("held out")
+    return texts_loss(model, tokenizer, [grammar.sample(rng).transcript for _ in range(_NUM_HELDOUT)])
+
+
+def texts_loss(model: GPTNeoXForCausalLM, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> float:
+    """Nats per token of these texts, each ended by EOS."""
+    ids = sorted(_token_ids(tokenizer, texts), key=len)
     total = num_tokens = 0.0
     with torch.no_grad():
         for start in range(0, len(ids), 64):
@@ -216,9 +235,8 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     return step
 
 
-def _token_ids(tokenizer: PreTrainedTokenizerFast, rng: random.Random, num_texts: int) -> list[list[int]]:
-    texts = [grammar.sample(rng).transcript + str(tokenizer.eos_token) for _ in range(num_texts)]
-    return tokenizer(texts)["input_ids"]  # type: ignore[return-value]
+def _token_ids(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+    return tokenizer([text + str(tokenizer.eos_token) for text in texts])["input_ids"]  # type: ignore[return-value]
 
 
 def _padded(
