@@ -4,13 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-
-from rmviz.errors import ModelError
-from rmviz.models.checkpoint import find_checkpoint
-from rmviz.models.load import quieten
-from rmviz.models.placement import choose_device, choose_dtype
-from rmviz.store.artifact import Artifact
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class LocalModel:
@@ -96,26 +90,3 @@ def continuations(
         )  # fmt: skip
     new = ids[:, inputs["input_ids"].shape[1] :]
     return [text.strip(" ") for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
-
-
-def load_language_model(source: Artifact | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model and its tokenizer, from a policy of the workspace, a folder or the hub.
-
-    Raises:
-        ModelError: It cannot be loaded, or brings code of its own.
-    """
-    quieten()
-    place = str(source.verify().folder / "model") if isinstance(source, Artifact) else source
-    checkpoint = find_checkpoint(place)
-    device = choose_device("auto")
-    options: Any = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder, dtype=choose_dtype("auto", device), use_safetensors=True, **options
-        )
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{place} cannot be loaded as a language model: {reason}") from error
-    placed: Any = model  # the stubs of `to` are those of a mixin
-    return placed.to(device).eval().requires_grad_(False), tokenizer

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from rmviz.asking.local import LocalModel, load_language_model
+from rmviz.asking.local import LocalModel
 from rmviz.asking.remote import RemoteModel
 from rmviz.configs.asking import Asks
+from rmviz.models.policy_files import load_language_model
 from rmviz.store.workspace import Workspace
 
 REFUSAL = re.compile(

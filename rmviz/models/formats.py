@@ -39,6 +39,24 @@ def layout(prompt: str, reply: str, form: FormatName, tokenizer: PreTrainedToken
     return _LAYOUTS[form](prompt, reply)
 
 
+def context(prompt: str, form: FormatName, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What a language model is given to write a reply to this prompt; `layout` begins with it where it has a reply.
+
+    Raises:
+        ModelError: The format has two segments: no language model writes in it.
+    """
+    if form == "segments":
+        raise ModelError("a language model has no format segments; use transcript, chat or plain")
+    if form == "chat":
+        turns, _ = _messages(prompt)
+        turns = turns or [{"role": "user", "content": ""}]
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        assert isinstance(text, str)
+        return text
+    place = layout(prompt, "", form, tokenizer)
+    return place.text[: place.reply_at].rstrip(" ")
+
+
 def without_blank_start(place: Layout) -> Layout:
     """The same without newlines at its start."""
     text = place.text.lstrip("\n")

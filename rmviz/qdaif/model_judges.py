@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rmviz.asking.local import load_language_model
 from rmviz.configs.axes import Axis
 from rmviz.errors import ConfigError, ModelError
 from rmviz.models.checkpoint import find_checkpoint
 from rmviz.models.load import quieten
 from rmviz.models.placement import choose_device
+from rmviz.models.policy_files import load_language_model
 from rmviz.qdaif.judges import AxisJudge
 
 _BATCH = 32

@@ -2,10 +2,10 @@
 
 import random
 
-from rmviz.asking.local import load_language_model
 from rmviz.configs.axes import Axis, Grid
 from rmviz.configs.map import MapConfig, judges_of
 from rmviz.errors import ConfigError
+from rmviz.models.policy_files import load_language_model
 from rmviz.qdaif.generators import SEED_POEM, Generator, RemoteGenerator, TransformersGenerator, WorldGenerator
 from rmviz.qdaif.judges import Asked, AxisJudge, Form, Judge, Measure, World
 from rmviz.store.artifact import Artifact

@@ -9,8 +9,9 @@ import pytest
 from qdaif.conftest import SMALL
 from qdaif.fakes import Counting
 
-from rmviz.asking.local import continuations, load_language_model
+from rmviz.asking.local import continuations
 from rmviz.errors import ConfigError, DataError, ModelError
+from rmviz.models.policy_files import load_language_model
 from rmviz.qdaif import job
 from rmviz.qdaif.generators import TransformersGenerator
 from rmviz.qdaif.requests import Request, Source

@@ -1,0 +1,82 @@
+"""What a policy is paid: the score of a reward model, of an ensemble, or a task's exact reward."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from rmviz.errors import ModelError
+from rmviz.models.load import from_artifact, load_reward_model
+from rmviz.store.workspace import Workspace
+from rmviz.types import Text
+from rmviz.world.tasks import Task, task_named
+
+TRUTH = "truth:"
+"""How the name of an exact reward begins: `truth:knapsack`."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Pays replies."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    def score(self, texts: Sequence[Text]) -> np.ndarray:
+        """The reward of each text, in order; all of them numbers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A task's exact reward."""
+
+    task: Task
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"{TRUTH}{self.task.name}"
+
+    def score(self, texts: Sequence[Text]) -> np.ndarray:
+        """The exact reward of each text."""
+        return np.array([self.task.reward(text.prompt, text.reply) for text in texts], dtype=np.float32)
+
+
+def opened_scorer(ref: str, workspace: Workspace) -> Scorer:
+    """What a config's `reward` or `gold` names.
+
+    Raises:
+        ConfigError: There is no such task.
+        ModelError: It is no reward model.
+    """
+    if ref.startswith(TRUTH):
+        return Truth(task_named(ref.removeprefix(TRUTH)))
+    found = next((one for one in workspace.catalogue.find(ref=ref) if one.kind in ("reward_model", "ensemble")), None)
+    if found is None:
+        return load_reward_model(ref)
+    if found.kind == "ensemble":
+        from rmviz.models.ensemble import open_ensemble
+
+        return open_ensemble(found, workspace)
+    return from_artifact(found)
+
+
+def paid(scorer: Scorer, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+    """The reward of each reply, float64.
+
+    Raises:
+        ModelError: A reward is not a number.
+    """
+    texts = [
+        Text(text_id=str(place), prompt=prompt, reply=reply)
+        for place, (prompt, reply) in enumerate(zip(prompts, replies, strict=True))
+    ]
+    rewards = np.asarray(scorer.score(texts), dtype=np.float64)
+    if not np.isfinite(rewards).all():
+        worst = texts[int(np.flatnonzero(~np.isfinite(rewards))[0])]
+        raise ModelError(f"{scorer.name} gives {worst.reply[:80]!r} no number; check its weights, or use float32")
+    return rewards
