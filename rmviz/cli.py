@@ -13,6 +13,7 @@ from rmviz import cli_bench, cli_jobs, cli_label, cli_map, cli_probe
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
 from rmviz.cli_open import LOOPBACK, open_app
 from rmviz.cli_world import build_demo, calibrated_probes
+from rmviz.configs.command import COMMANDS, GROUPS
 from rmviz.configs.kinds import KINDS
 from rmviz.errors import RmvizError
 from rmviz.jobs.progress import TerminalProgress
@@ -24,15 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_groups = {
-    name: typer.Typer(help=text, no_args_is_help=True)
-    for name, text in {
-        "data": "Preference pairs and texts.",
-        "model": "Reward models that exist already.",
-        "train": "Make models.",
-        "sae": "Sparse autoencoders.",
-    }.items()
-}
+_groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
 for _name, _group in _groups.items():
     app.add_typer(_group, name=_name)
 app.add_typer(cli_bench.app, name="bench")
@@ -41,13 +34,9 @@ app.add_typer(cli_label.app, name="label")
 cli_map.add_to(app)
 cli_probe.add_to(app)
 
-_groups["data"].command("add")(job_command("data.add", KINDS["data.add"]))
-_groups["data"].command("repair")(job_command("data.repair", KINDS["data.repair"]))
-_groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))
-_groups["model"].command("patch")(job_command("model.patch", KINDS["model.patch"]))
-_groups["train"].command("reward")(job_command("train.reward", KINDS["train.reward"]))
-_groups["train"].command("crosscoder")(job_command("train.crosscoder", KINDS["train.crosscoder"]))
-_groups["sae"].command("train")(job_command("sae.train", KINDS["sae.train"]))
+for _kind, (_group_name, *_verb) in COMMANDS.items():
+    if _group_name in _groups:
+        _groups[_group_name].command(_verb[0])(job_command(_kind, KINDS[_kind]))
 app.command("effects")(job_command("effects", KINDS["effects"]))
 app.command("features")(job_command("features", KINDS["features"]))
 app.command("compare")(job_command("compare", KINDS["compare"]))

@@ -5,25 +5,33 @@ from pathlib import Path
 from typing import Any
 
 from rmviz.configs.base import required
+from rmviz.configs.kinds import KINDS
+
+GROUPS = {
+    "data": "Preference pairs and texts.",
+    "model": "Reward models that exist already.",
+    "train": "Make models.",
+    "sae": "Sparse autoencoders.",
+    "task": "Tasks whose true reward is known: their data, and small language models that know them.",
+}
+"""Groups of commands: each kind that begins so has a command in its group."""
 
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "data.add": ("data", "add"),
-    "data.repair": ("data", "repair"),
-    "model.add": ("model", "add"),
-    "model.patch": ("model", "patch"),
-    "train.reward": ("train", "reward"),
-    "sae.train": ("sae", "train"),
     "effects": ("effects",),
     "features": ("features",),
     "label.features": ("label", "features"),
     "compare": ("compare",),
-    "train.crosscoder": ("train", "crosscoder"),
     "map": ("map", "run"),
     "probe.euphemism": ("probe", "euphemism"),
     "probe.margins": ("margins",),
     "probe.spec": ("probe", "spec"),
     "probe.bias": ("probe", "bias"),
     "probe.tokens": ("probe", "tokens"),
+} | {
+    kind: (group, verb.replace("_", "-"))
+    for kind in KINDS
+    for group, _, verb in [kind.partition(".")]
+    if group in GROUPS
 }
 """The command of each kind that has one of its own, after `rmviz`. The other kinds are launched from a file."""
 

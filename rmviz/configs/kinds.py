@@ -9,6 +9,7 @@ from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig
+from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig, RSOConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.tokens import TokensConfig
 from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig, WorldDataConfig, WorldPolicyConfig
@@ -18,7 +19,12 @@ KINDS: dict[str, type] = {
     "data.repair": RepairConfig,
     "model.add": ModelConfig,
     "model.patch": PatchConfig,
+    "data.preferences": PreferencesConfig,
     "train.reward": RewardConfig,
+    "train.ppo": PPOConfig,
+    "train.rest": RestConfig,
+    "train.best_of_n": BestOfNConfig,
+    "train.rso": RSOConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,

@@ -88,6 +88,37 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_explained": 200, "shard_size": 2_048, "max_tokens": 8_192},
         "gpu": {"num_explained": 0, "shard_size": 8_192, "max_tokens": 65_536},
     },
+    "train.ppo": {
+        "tiny": {"num_steps": 10, "num_replies": 32, "max_new_tokens": 16, "num_looks": 2, "num_watched": 16},
+        "laptop": {"num_steps": 60, "num_replies": 128, "max_new_tokens": 64, "num_looks": 8, "num_watched": 64},
+        "gpu": {"num_steps": 300, "num_replies": 512, "max_new_tokens": 256, "num_looks": 20, "num_watched": 256},
+    },
+    "train.rest": {
+        "tiny": {"num_grow": 1, "num_improve": 2, "num_steps": 10, "draw_prompts": 32, "max_new_tokens": 16},
+        "laptop": {"num_grow": 3, "num_improve": 3, "num_steps": 60, "draw_prompts": 256, "max_new_tokens": 64},
+        "gpu": {"num_grow": 4, "num_improve": 4, "num_steps": 200, "draw_prompts": 2_048, "max_new_tokens": 256},
+    },
+    "train.best_of_n": {
+        "tiny": {"num_steps": 10, "draw_prompts": 32, "samples_per_prompt": 4, "max_new_tokens": 16},
+        "laptop": {"num_steps": 120, "draw_prompts": 256, "samples_per_prompt": 16, "max_new_tokens": 64},
+        "gpu": {"num_steps": 400, "draw_prompts": 2_048, "samples_per_prompt": 16, "max_new_tokens": 256},
+    },
+    "train.rso": {
+        "tiny": {"num_steps": 10, "draw_prompts": 32, "samples_per_prompt": 8, "max_new_tokens": 16},
+        "laptop": {"num_steps": 120, "draw_prompts": 256, "samples_per_prompt": 32, "max_new_tokens": 64},
+        "gpu": {"num_steps": 400, "draw_prompts": 2_048, "samples_per_prompt": 64, "max_new_tokens": 256},
+    },
+    "data.preferences": {
+        "tiny": {"num_pairs": 100, "max_new_tokens": 16},
+        "laptop": {"num_pairs": 1_000, "max_new_tokens": 64},
+        "gpu": {"num_pairs": 20_000, "max_new_tokens": 256},
+    },
+    "task.data": {"tiny": {"num_pairs": 200}, "laptop": {"num_pairs": 2_000}, "gpu": {"num_pairs": 20_000}},
+    "task.policy": {
+        "tiny": {"num_steps": 100, "batch_size": 16, "d_model": 16, "num_blocks": 1},
+        "laptop": {"num_steps": 500, "batch_size": 64, "d_model": 64, "num_blocks": 2},
+        "gpu": {"num_steps": 3_000, "batch_size": 256, "d_model": 128, "num_blocks": 4},
+    },
     "world.data": {"tiny": {"num_pairs": 500}, "laptop": {"num_pairs": 6_000}, "gpu": {"num_pairs": 40_000}},
     "world.policy": {
         "tiny": {"num_steps": 200, "batch_size": 4, "d_model": 16, "num_blocks": 1},
