@@ -171,7 +171,7 @@ class Knapsack:
         return str(self.instance(rng))
 
     def reply(self, prompt: str, rng: random.Random) -> str:
-        """A packer who takes items at random, stops when it pleases, and in 15 % of all cases packs too much."""
+        """A packer who takes items at random, stops rather late than early, and in 15 % of all cases packs too much."""
         instance = Instance.parsed(prompt)
         order = rng.sample(range(len(instance.weights)), len(instance.weights))
         fitting = _carried(instance, order)
@@ -180,7 +180,7 @@ class Knapsack:
                 order[:k] for k in range(1, len(order) + 1) if _weight(instance, order[:k]) > instance.capacity
             )
         else:
-            taken = fitting[: rng.randint(1, len(fitting))]
+            taken = fitting[: max(rng.randint(1, len(fitting)) for _ in range(2))]
         return " ".join(string.ascii_lowercase[item] for item in taken)
 
     def reward(self, prompt: str, reply: str) -> float:
