@@ -9,6 +9,7 @@ from rmviz.configs.base import required
 COMMANDS: dict[str, tuple[str, ...]] = {
     "data.add": ("data", "add"),
     "data.repair": ("data", "repair"),
+    "data.mcts": ("data", "mcts"),
     "model.add": ("model", "add"),
     "model.patch": ("model", "patch"),
     "train.reward": ("train", "reward"),

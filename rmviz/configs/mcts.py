@@ -85,7 +85,3 @@ class MctsConfig:
         require(self.temperature > 0, f"temperature must be above 0, got {self.temperature}")
         require(0 < self.heldout < 1, f"heldout must be a share between 0 and 1, got {self.heldout}")
         require(self.format != "segments", "a policy has no format segments; use transcript, chat or plain")
-        require(
-            bool(self.dataset) or self.reward.startswith("truth:"),
-            "a reward model needs a dataset whose prompts are continued: give one with --dataset",
-        )

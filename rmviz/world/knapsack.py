@@ -150,8 +150,8 @@ class Knapsack:
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest text: the prompt, every item once, and EOS."""
-        return 3 * self.num_items + 5
+        """Tokens of the longest text: twice what prompt and items need, for policies that do not find the end."""
+        return 8 * self.num_items
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Every number up to 200 and every item is one token."""
