@@ -43,6 +43,7 @@ TASKS: dict[str, str] = {
     "world.organism": "rmviz.sae.organism_job:run",
     "task.data": "rmviz.training.task_data:run",
     "task.policy": "rmviz.training.task_policy:run",
+    "data.mcts": "rmviz.training.mcts_job:run",
 }
 
 

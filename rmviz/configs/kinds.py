@@ -7,6 +7,7 @@ from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
+from rmviz.configs.mcts import MctsConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig
 from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig, RSOConfig
@@ -43,4 +44,5 @@ KINDS: dict[str, type] = {
     "world.organism": OrganismConfig,
     "task.data": TaskDataConfig,
     "task.policy": TaskPolicyConfig,
+    "data.mcts": MctsConfig,
 }

@@ -6,6 +6,7 @@ _WITHOUT_MODEL = ("data.add", "world.data", "task.data")
 _SHARDED = (
     "effects",
     "compare",
+    "data.mcts",
     "data.repair",
     "label.features",
     "probe.bias",

@@ -119,6 +119,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_steps": 500, "batch_size": 64, "d_model": 64, "num_blocks": 2},
         "gpu": {"num_steps": 3_000, "batch_size": 256, "d_model": 128, "num_blocks": 4},
     },
+    "data.mcts": {
+        "tiny": {"num_problems": 32, "num_simulations": 8, "shard_size": 16},
+        "laptop": {"num_problems": 512, "num_simulations": 32, "shard_size": 128},
+        "gpu": {"num_problems": 20_000, "num_simulations": 128, "shard_size": 1_024},
+    },
     "world.data": {"tiny": {"num_pairs": 500}, "laptop": {"num_pairs": 6_000}, "gpu": {"num_pairs": 40_000}},
     "world.policy": {
         "tiny": {"num_steps": 200, "batch_size": 4, "d_model": 16, "num_blocks": 1},

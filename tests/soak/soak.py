@@ -49,6 +49,7 @@ KINDS = (
     "label.features",
     "data.repair",
     "train.crosscoder",
+    "data.mcts",
 )
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
@@ -120,6 +121,10 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
             "first": ref("reward_model", "rm"), "second": ref("reward_model", "registered"),
             "dataset": ref("dataset", "pairs"), "hookpoint": "layers.0", "d_sae": 64, "k": 4, "num_tokens": 30_000,
             "batch_size": 256, "name": "crosscoder",
+        },
+        "data.mcts": {
+            "policy": ref("policy", "lm"), "reward": "truth:world", "dataset": ref("dataset", "pairs"), "num_problems": 40,
+            "num_simulations": 6, "max_new_tokens": 12, "shard_size": 4, "name": "searched",
         },
     }  # fmt: skip
 
