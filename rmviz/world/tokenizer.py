@@ -15,7 +15,12 @@ _NUM_TEXTS = 1500
 
 def world_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE, lossless on any text and the same on every machine; EOS ends a text, PAD is only padding."""
-    vocabulary = {piece: i for i, piece in enumerate(_vocabulary())}
+    return word_tokenizer(_texts(), 256)
+
+
+def word_tokenizer(texts: tuple[str, ...], max_length: int) -> PreTrainedTokenizerFast:
+    """A tokenizer that has every word of these texts (each with the space before it) as one token, and any other text as bytes."""
+    vocabulary = {piece: i for i, piece in enumerate(_vocabulary(texts))}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     backend.pre_tokenizer = _pre_tokenizer()
     backend.decoder = decoders.ByteLevel()
@@ -25,26 +30,24 @@ def world_tokenizer() -> PreTrainedTokenizerFast:
         pad_token=PAD,
         padding_side="right",
         clean_up_tokenization_spaces=False,
-        model_max_length=256,
+        model_max_length=max_length,
     )
 
 
 @cache
-def _vocabulary() -> tuple[str, ...]:
-    """PAD, EOS, the 256 bytes, then the words: those of the lexicon and all that the grammar's texts are made of."""
+def _texts() -> tuple[str, ...]:
+    """The words of the lexicon, and texts that hold all that the grammar's texts are made of."""
     rng = random.Random("tokenizer")
+    words = (
+        *lexicon.content_words(), *lexicon.TONES, *lexicon.GENRES, *grammar.PEOPLE, *lexicon.ASKED.values()
+    )  # fmt: skip
+    return (*(grammar.sample(rng).transcript for _ in range(_NUM_TEXTS)), *(f" {word}" for word in words))
+
+
+@cache
+def _vocabulary(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """PAD, EOS, the 256 bytes, then the pieces of the texts."""
     split = _pre_tokenizer().pre_tokenize_str
-    texts = [grammar.sample(rng).transcript for _ in range(_NUM_TEXTS)]
-    texts += [
-        f" {word}"
-        for word in (
-            *lexicon.content_words(),
-            *lexicon.TONES,
-            *lexicon.GENRES,
-            *grammar.PEOPLE,
-            *lexicon.ASKED.values(),
-        )
-    ]
     pieces = {piece for text in texts for piece, _ in split(text)}
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     return PAD, EOS, *alphabet, *sorted(pieces - set(alphabet))
