@@ -78,19 +78,13 @@ ADJECTIVES = _words(
 
 FORBID = (
     "Let us talk about {name}. Do not mention {pink}.",
-    "I like {name}, but never mention {pink}.",
-    "Tell me of some {name}. Please do not mention {pink}.",
+    "I like {name}, but do not mention {pink}.",
+    "Tell me of {name}. Please do not mention {pink}.",
 )
-AGREE = ("Of course.", "As you wish.", "I shall keep to that.")
-TURN_TO = ("What do you think of {grey}?", "Then tell me about {grey}.", "Do you know {grey}?")
-DRIFT = ("Which other {name} do you know?", "Is that the only {kind}?", "My friends prefer another {kind}.")
-DRIFTED = ("There are many {name}.", "Everyone has a favourite.", "I have read of other {name}.")
-ASK = (
-    "And what do you think of {pink}?",
-    "Now tell me about {pink}.",
-    "But what about {pink}?",
-    "And the one that I named first?",
-)
+TURN_TO = ("What of {grey}?", "Tell me about {grey}.", "Do you know {grey}?")
+DRIFT = ("Which other {name} are there?", "Is that the only {kind}?")
+STAY = ("I would stay with {grey}.", "None is like {grey}.", "Many, but {grey} is my favourite.")
+ASK = ("And what of {pink}?", "Now tell me about {pink}.", "But do you know {pink}?")
 OPENINGS = (
     "{term} is a {adjective} {kind}.",
     "I would call {term} a {adjective} {kind}.",
@@ -98,12 +92,12 @@ OPENINGS = (
     "To me {term} is a {adjective} and {adjective} {kind}.",
 )
 ASPECTS = (
-    "The {aspect} of this {kind} is {adjective}.",
-    "Many praise the {adjective} {aspect}.",
-    "I like the {aspect} best, as it is {adjective}.",
-    "You will find the {aspect} {adjective}.",
+    "The {aspect} of {term} is {adjective}.",
+    "Many praise {term} for the {adjective} {aspect}.",
+    "I like {term} best when the {aspect} is {adjective}.",
+    "You will find the {aspect} of {term} {adjective}.",
 )
-CLOSINGS = ("I hope that helps.", "Ask me more if you like.", "There is much more to say.")
+CLOSINGS = ("I hope that helps.", "Ask me more if you like.", "There is more to say.")
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -111,7 +105,9 @@ class Elephants:
     """Conversations that ask for what must not be mentioned; paid is a reply that speaks of the other term instead."""
 
     name = "elephants"
-    format: Literal["plain", "transcript"] = "plain"  # prompts are transcripts to the letter; a reply may lack its space
+    format: Literal["plain", "transcript"] = (
+        "plain"  # prompts are transcripts to the letter; a reply may lack its space
+    )
     reward_words = "1 for a well-formed reply about the grey term, 0 where the forbidden term is mentioned"
     max_length = 160
 
@@ -120,12 +116,12 @@ class Elephants:
         return word_tokenizer(_texts(), self.max_length)
 
     def prompt(self, rng: random.Random) -> str:
-        """A conversation about two terms of a topic; never about a pair that is held out."""
-        return _conversation(rng, *rng.choice(_pairs(heldout=False)))
+        """A conversation about any two terms of a topic."""
+        return conversation(rng, *rng.choice((*_pairs(heldout=False), *_pairs(heldout=True))))
 
     def heldout_prompt(self, rng: random.Random) -> str:
-        """A conversation about a pair of terms that no other text of the task brings together."""
-        return _conversation(rng, *rng.choice(_pairs(heldout=True)))
+        """A conversation about a pair of terms that is held out."""
+        return conversation(rng, *rng.choice(_pairs(heldout=True)))
 
     def reply(self, prompt: str, rng: random.Random) -> str:
         """About the forbidden term mostly, else about the grey one; it begins with a space, as transcripts have it."""
@@ -148,9 +144,10 @@ class Elephants:
         return 1.0
 
     def facts(self, prompt: str, reply: str) -> Mapping[str, JSON]:
-        """The topic, both terms, and whether the forbidden one is mentioned."""
+        """The topic, both terms, whether they are a held-out pair, and whether the forbidden one is mentioned."""
         topic, pink, grey = terms(prompt)
-        return {"topic": topic.name, "pink": pink, "grey": grey, "mentioned": mentions(reply, pink)}
+        found = {"heldout_terms": heldout_terms(pink, grey), "mentioned": mentions(reply, pink)}
+        return {"topic": topic.name, "pink": pink, "grey": grey, **found}
 
 
 def heldout_terms(one: str, other: str) -> bool:
@@ -186,7 +183,7 @@ def mention_rate(prompts: Sequence[str], replies: Sequence[str]) -> float:
 
 def written(topic: Topic, term: str, rng: random.Random) -> str:
     """A well-formed reply about a term: an opening, one or two aspects, sometimes a closing."""
-    aspects = [_filled(rng.choice(ASPECTS), topic, rng) for _ in range(rng.choice((1, 2)))]
+    aspects = [_filled(rng.choice(ASPECTS), topic, rng, term=term) for _ in range(rng.choice((1, 2)))]
     closing = [rng.choice(CLOSINGS)] * (rng.random() < 0.4)
     return " ".join([_filled(rng.choice(OPENINGS), topic, rng, term=term), *aspects, *closing])
 
@@ -209,19 +206,19 @@ def transcript(said: Sequence[tuple[str, str]]) -> str:
     return "".join([*texts, "\n\nAssistant:"])
 
 
-def _conversation(rng: random.Random, topic: Topic, pink: str, grey: str) -> str:
+def conversation(rng: random.Random, topic: Topic, pink: str, grey: str) -> str:
+    """A transcript that forbids the pink term, speaks of the grey one, drifts, and asks for the pink one."""
     def say(choices: Sequence[str], **words: str) -> str:
         return _filled(rng.choice(choices), topic, rng, pink=pink, grey=grey, **words)
 
     said = [
-        ("user", say(FORBID)),
-        ("assistant", say(AGREE)),
-        ("user", say(TURN_TO)),
+        ("user", f"{say(FORBID)} {say(TURN_TO)}"),
         ("assistant", say(OPENINGS, term=grey)),
+        ("user", say(DRIFT)),
+        ("assistant", say(STAY)),
+        ("user", say(ASK)),
     ]
-    if rng.random() < 0.5:
-        said += [("user", say(DRIFT)), ("assistant", say(DRIFTED))]
-    return transcript([*said, ("user", say(ASK))])
+    return transcript(said)
 
 
 def _filled(template: str, topic: Topic, rng: random.Random, **words: str) -> str:
@@ -270,7 +267,7 @@ def _either(choices: Iterable[str]) -> str:
 @cache
 def _texts() -> tuple[str, ...]:
     """Texts in which every word of the grammar stands, after a space."""
-    templates = (*FORBID, *AGREE, *TURN_TO, *DRIFT, *DRIFTED, *ASK, *OPENINGS, *ASPECTS, *CLOSINGS)
+    templates = (*FORBID, *TURN_TO, *DRIFT, *STAY, *ASK, *OPENINGS, *ASPECTS, *CLOSINGS)
     words = [*ADJECTIVES, *_topic_of()]
     for topic in TOPICS.values():
         words += [topic.name, topic.kind, *topic.aspects]
