@@ -43,6 +43,7 @@ cli_probe.add_to(app)
 
 _groups["data"].command("add")(job_command("data.add", KINDS["data.add"]))
 _groups["data"].command("repair")(job_command("data.repair", KINDS["data.repair"]))
+_groups["data"].command("elephants")(job_command("data.pink_elephants", KINDS["data.pink_elephants"]))
 _groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))
 _groups["model"].command("patch")(job_command("model.patch", KINDS["model.patch"]))
 _groups["train"].command("reward")(job_command("train.reward", KINDS["train.reward"]))

@@ -7,6 +7,7 @@ _SHARDED = (
     "effects",
     "compare",
     "data.repair",
+    "data.pink_elephants",
     "label.features",
     "probe.bias",
     "probe.euphemism",

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from rmviz.errors import DataError
 from rmviz.plots.families import quoted
@@ -33,7 +33,7 @@ class Traced(str):
 
     def __new__(
         cls, text: str, op: str, parents: Sequence["Traced"] = (), params: Mapping[str, JSON] | None = None
-    ) -> Self:
+    ) -> "Traced":
         """A string of this operation; `constant`, `formatted` and the others below make the common ones."""
         self = super().__new__(cls, text)
         self.op, self.parents, self.params = op, tuple(parents), dict(params or {})
@@ -80,13 +80,13 @@ def split(text: Traced, at: str, part: int, name: str = "") -> Traced:
     return _derived("split", (text,), {"at": at, "part": part, **_named(name)})
 
 
-def turns_of(text: Traced, name: str = "", *, opening: str = "") -> Traced:
-    """The turns found in a text as a transcript that is open for the assistant's reply.
+def turns_of(text: Traced, name: str = "", *, opening: str = "", unless: str = "") -> Traced:
+    """The turns found in a text as a transcript that is open for the assistant's reply; empty where there are none.
 
     It ends with a human's turn: what comes after the last one is dropped. The first turn gets the opening put before it
-    unless it holds it already.
+    unless it holds what is given as `unless`.
     """
-    return _derived("turns", (text,), {"opening": opening, **_named(name)})
+    return _derived("turns", (text,), {"opening": opening, "unless": unless, **_named(name)})
 
 
 def generated(question: Traced, text: str, *, model: str, seed: int, name: str = "", **params: JSON) -> Traced:
@@ -142,7 +142,7 @@ def replay(
         parents = tuple(new[parent.id] for parent in node.parents)
         if node.id in edits:
             new[node.id] = constant(edits[node.id], node.name, instead_of=node.id)
-        elif all(one is other for one, other in zip(parents, node.parents, strict=True)):
+        elif all(one.id == other.id for one, other in zip(parents, node.parents, strict=True)):
             new[node.id] = node
         elif node.op != GENERATED:
             new[node.id] = _derived(node.op, parents, node.params)
@@ -182,11 +182,15 @@ def from_records(records: Sequence[Mapping[str, Any]]) -> Traced:
             parents = [made[parent] for parent in record["parents"]]
             node = Traced(record["text"], record["op"], parents, record["params"])
             if node.id != record["id"]:
-                raise DataError(f"the text graph is damaged: {record['id']} was not made as it says; make the data again")
+                raise DataError(
+                    f"the text graph is damaged: {record['id']} was not made as it says; make the data again"
+                )
             made[node.id] = node
         return list(made.values())[-1]
     except (KeyError, TypeError, IndexError) as error:
-        raise DataError(f"no text graph: objects with id, op, parents, params and text were wanted ({error})") from error
+        raise DataError(
+            f"no text graph: objects with id, op, parents, params and text were wanted ({error})"
+        ) from error
 
 
 def to_dot(target: Traced, *, dark: bool = False, chosen: str = "", stale: Sequence[str] = ()) -> str:
@@ -245,7 +249,7 @@ def _turns(parents: Sequence[str], params: Mapping[str, Any]) -> str:
     while said and said[-1][0] != "Human":
         said.pop()
     opening = params["opening"]
-    if said and opening and opening not in said[0][1]:
+    if said and opening and params["unless"] not in said[0][1]:
         first = said.pop(0) if said[0][0] == "Human" else ("Human", "")
         said.insert(0, ("Human", f"{opening} {first[1]}".strip()))
     return "".join(f"\n\n{role}: {text}" for role, text in said) + "\n\nAssistant:" if said else ""

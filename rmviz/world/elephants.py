@@ -155,6 +155,11 @@ def heldout_terms(one: str, other: str) -> bool:
     return {one, other} in [{a, b} for _, a, b in _pairs(heldout=True)]
 
 
+def trained_pairs(topic: Topic) -> list[tuple[str, str]]:
+    """Forbidden and grey term of the pairs of a topic that policies may be trained on."""
+    return [(pink, grey) for one, pink, grey in _pairs(heldout=False) if one == topic]
+
+
 def terms(prompt: str) -> tuple[Topic, str, str]:
     """Topic, forbidden term (the one named first) and grey term of a conversation.
 
@@ -208,6 +213,7 @@ def transcript(said: Sequence[tuple[str, str]]) -> str:
 
 def conversation(rng: random.Random, topic: Topic, pink: str, grey: str) -> str:
     """A transcript that forbids the pink term, speaks of the grey one, drifts, and asks for the pink one."""
+
     def say(choices: Sequence[str], **words: str) -> str:
         return _filled(rng.choice(choices), topic, rng, pink=pink, grey=grey, **words)
 
