@@ -17,6 +17,7 @@ from rmviz.types import Report
 TASKS: dict[str, str] = {
     "data.add": "rmviz.data.add:run",
     "data.repair": "rmviz.ablation.repair:run",
+    "data.pink_elephants": "rmviz.elephants.job:run",
     "model.add": "rmviz.models.register:run",
     "model.patch": "rmviz.sae.patch_job:run",
     "data.preferences": "rmviz.training.preferences:run",

@@ -4,6 +4,7 @@ from rmviz.configs.compare import CompareConfig
 from rmviz.configs.crosscoder import CrosscoderConfig
 from rmviz.configs.data import DataConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
+from rmviz.configs.elephants import PinkElephantsConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
@@ -18,6 +19,7 @@ from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig
 KINDS: dict[str, type] = {
     "data.add": DataConfig,
     "data.repair": RepairConfig,
+    "data.pink_elephants": PinkElephantsConfig,
     "model.add": ModelConfig,
     "model.patch": PatchConfig,
     "data.preferences": PreferencesConfig,

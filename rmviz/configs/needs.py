@@ -8,6 +8,7 @@ _SHARDED = (
     "compare",
     "data.mcts",
     "data.repair",
+    "data.pink_elephants",
     "label.features",
     "probe.bias",
     "probe.euphemism",

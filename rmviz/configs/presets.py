@@ -12,6 +12,11 @@ LABELS = {"tiny": "Tiny", "laptop": "Laptop", "gpu": "One GPU"}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "data.add": {"tiny": {"limit": 500}, "laptop": {"limit": 20_000}, "gpu": {"limit": 0}},
+    "data.pink_elephants": {
+        "tiny": {"num_conversations": 200, "plans_per_pair": 2},
+        "laptop": {"num_conversations": 2_000, "plans_per_pair": 4},
+        "gpu": {"num_conversations": 200_000, "plans_per_pair": 50},
+    },
     "model.add": {"tiny": {"max_length": 64}, "laptop": {"max_length": 256}, "gpu": {"max_length": 0}},
     "train.reward": {
         "tiny": {"num_pairs": 256, "max_length": 64, "batch_size": 8, "num_checkpoints": 1},
