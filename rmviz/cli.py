@@ -42,6 +42,7 @@ cli_map.add_to(app)
 cli_probe.add_to(app)
 
 _groups["data"].command("add")(job_command("data.add", KINDS["data.add"]))
+_groups["data"].command("ratings")(job_command("data.ratings", KINDS["data.ratings"]))
 _groups["data"].command("repair")(job_command("data.repair", KINDS["data.repair"]))
 _groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))
 _groups["model"].command("patch")(job_command("model.patch", KINDS["model.patch"]))

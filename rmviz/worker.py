@@ -16,6 +16,7 @@ from rmviz.types import Report
 
 TASKS: dict[str, str] = {
     "data.add": "rmviz.data.add:run",
+    "data.ratings": "rmviz.data.rate:run",
     "data.repair": "rmviz.ablation.repair:run",
     "model.add": "rmviz.models.register:run",
     "model.patch": "rmviz.sae.patch_job:run",

@@ -8,6 +8,7 @@ from rmviz.configs.base import required
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "data.add": ("data", "add"),
+    "data.ratings": ("data", "ratings"),
     "data.repair": ("data", "repair"),
     "model.add": ("model", "add"),
     "model.patch": ("model", "patch"),

@@ -2,7 +2,7 @@
 
 from rmviz.configs.compare import CompareConfig
 from rmviz.configs.crosscoder import CrosscoderConfig
-from rmviz.configs.data import DataConfig, RepairConfig
+from rmviz.configs.data import DataConfig, RatingsConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
@@ -15,6 +15,7 @@ from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig
 
 KINDS: dict[str, type] = {
     "data.add": DataConfig,
+    "data.ratings": RatingsConfig,
     "data.repair": RepairConfig,
     "model.add": ModelConfig,
     "model.patch": PatchConfig,

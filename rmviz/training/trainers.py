@@ -38,6 +38,8 @@ class RewardTrainer(_RewardTrainer):
     ) -> Tensor | tuple[Tensor, Any]:
         """TRL's loss; of pairs with a margin, a weight or smoothed labels, with its Bradley–Terry term made anew."""
         margin, weight = inputs.pop("margin", 0.0), inputs.pop("weight", 1.0)  # TRL would hand them to the model
+        loss: Tensor
+        outputs: Any
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
         if self._smoothing or isinstance(margin, Tensor) or isinstance(weight, Tensor):
             chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
