@@ -16,6 +16,7 @@ from rmviz.types import Report
 
 TASKS: dict[str, str] = {
     "data.add": "rmviz.data.add:run",
+    "data.ratings": "rmviz.data.rate:run",
     "data.repair": "rmviz.ablation.repair:run",
     "data.pink_elephants": "rmviz.elephants.job:run",
     "model.add": "rmviz.models.register:run",

@@ -2,7 +2,7 @@
 
 from rmviz.configs.compare import CompareConfig
 from rmviz.configs.crosscoder import CrosscoderConfig
-from rmviz.configs.data import DataConfig, RepairConfig
+from rmviz.configs.data import DataConfig, RatingsConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.elephants import PinkElephantsConfig
 from rmviz.configs.labels import LabelConfig
@@ -18,6 +18,7 @@ from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig
 
 KINDS: dict[str, type] = {
     "data.add": DataConfig,
+    "data.ratings": RatingsConfig,
     "data.repair": RepairConfig,
     "data.pink_elephants": PinkElephantsConfig,
     "model.add": ModelConfig,

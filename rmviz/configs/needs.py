@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-_WITHOUT_MODEL = ("data.add", "world.data", "task.data")
+_WITHOUT_MODEL = ("data.add", "data.ratings", "world.data", "task.data")
 _SHARDED = (
     "effects",
     "compare",

@@ -4,7 +4,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Progress(TrainerCallback):
         *,
         num_checkpoints: int,
         keep: Callable[[int], None],
+        keep_at: Collection[int] = (),
     ) -> None:
         """Watch one training run.
 
@@ -39,9 +40,10 @@ class Progress(TrainerCallback):
             stop: Set by Ctrl-C; training then saves a checkpoint and ends.
             num_checkpoints: Checkpoints to keep as results, evenly spaced; the caller keeps the last.
             keep: Called with the step, for each but the last of them.
+            keep_at: Further steps to keep.
         """
         self.report, self.stop, self.keep = report, stop, keep
-        self.num_checkpoints = num_checkpoints
+        self.num_checkpoints, self.keep_at = num_checkpoints, keep_at
         self._clock, self._last_report = CheckpointClock(), time.monotonic()
         self._asked = self._last_report
 
@@ -50,7 +52,8 @@ class Progress(TrainerCallback):
         now = time.monotonic()
         if now - self._last_report >= 0.5 or state.global_step == state.max_steps:
             self._tell(state, {})
-        if state.global_step in even_steps(state.max_steps, self.num_checkpoints)[:-1]:
+        kept = {*even_steps(state.max_steps, self.num_checkpoints), *self.keep_at} - {state.max_steps}
+        if state.global_step in kept:
             self.keep(state.global_step)
         due = state.global_step < state.max_steps and self._clock.due()
         stop, due = agreed([self.stop.is_set(), due], args.device)

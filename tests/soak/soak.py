@@ -48,6 +48,7 @@ KINDS = (
     "probe.margins",
     "label.features",
     "data.repair",
+    "data.ratings",
     "train.crosscoder",
     "data.mcts",
 )
@@ -117,6 +118,7 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
             "sae": ref("sae", "sae"), "dataset": ref("dataset", "pairs"), "features": "1, 5", "name": "repaired",
             "shard_size": 20,
         },
+        "data.ratings": {"source": ref("dataset", "pairs"), "name": "rated", "apart": True},
         "train.crosscoder": {
             "first": ref("reward_model", "rm"), "second": ref("reward_model", "registered"),
             "dataset": ref("dataset", "pairs"), "hookpoint": "layers.0", "d_sae": 64, "k": 4, "num_tokens": 30_000,
