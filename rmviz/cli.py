@@ -46,6 +46,7 @@ _groups["data"].command("repair")(job_command("data.repair", KINDS["data.repair"
 _groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))
 _groups["model"].command("patch")(job_command("model.patch", KINDS["model.patch"]))
 _groups["train"].command("reward")(job_command("train.reward", KINDS["train.reward"]))
+_groups["train"].command("dpo")(job_command("train.dpo", KINDS["train.dpo"]))
 _groups["train"].command("crosscoder")(job_command("train.crosscoder", KINDS["train.crosscoder"]))
 _groups["sae"].command("train")(job_command("sae.train", KINDS["sae.train"]))
 app.command("effects")(job_command("effects", KINDS["effects"]))

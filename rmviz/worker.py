@@ -20,6 +20,7 @@ TASKS: dict[str, str] = {
     "model.add": "rmviz.models.register:run",
     "model.patch": "rmviz.sae.patch_job:run",
     "train.reward": "rmviz.training.reward:run",
+    "train.dpo": "rmviz.training.dpo:run",
     "sae.train": "rmviz.sae.train:run",
     "effects": "rmviz.ablation.scan:run",
     "features": "rmviz.features.index:run",

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "features": ("features",),
     "label.features": ("label", "features"),
     "compare": ("compare",),
+    "train.dpo": ("train", "dpo"),
     "train.crosscoder": ("train", "crosscoder"),
     "map": ("map", "run"),
     "probe.euphemism": ("probe", "euphemism"),

@@ -11,6 +11,7 @@ from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.tokens import TokensConfig
+from rmviz.configs.trl_policies import DPOConfig
 from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig, WorldDataConfig, WorldPolicyConfig
 
 KINDS: dict[str, type] = {
@@ -19,6 +20,7 @@ KINDS: dict[str, type] = {
     "model.add": ModelConfig,
     "model.patch": PatchConfig,
     "train.reward": RewardConfig,
+    "train.dpo": DPOConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,
