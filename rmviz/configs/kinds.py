@@ -14,6 +14,7 @@ from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig
 from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig, RSOConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.tokens import TokensConfig
+from rmviz.configs.trl_policies import DPOConfig
 from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig, WorldDataConfig, WorldPolicyConfig
 
 KINDS: dict[str, type] = {
@@ -29,6 +30,7 @@ KINDS: dict[str, type] = {
     "train.rest": RestConfig,
     "train.best_of_n": BestOfNConfig,
     "train.rso": RSOConfig,
+    "train.dpo": DPOConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,

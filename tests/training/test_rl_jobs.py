@@ -19,7 +19,7 @@ from rmviz.errors import DataError, ModelError
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import keep_policy, load_policy
 from rmviz.store.workspace import Workspace
-from rmviz.training import improve, ppo, preferences, rest, rso
+from rmviz.training import improve, ppo, gold_labels, rest, rso
 from rmviz.types import Pair
 from rmviz.world.policy import language_model
 
@@ -95,7 +95,7 @@ def space(tmp_path_factory) -> Workspace:
 
 @pytest.fixture(autouse=True)
 def paid_for_letters(monkeypatch):
-    for module in (improve, preferences):
+    for module in (improve, gold_labels):
         monkeypatch.setattr(module, "opened_scorer", lambda ref, workspace: Letters())
     monkeypatch.setenv("RMVIZ_CHECKPOINT_SECONDS", "0")
     torch.set_num_threads(1)
@@ -165,9 +165,9 @@ GOLD = PreferencesConfig(policy="lm", dataset="prompts", gold="letters", num_pai
 
 
 def test_the_gold_model_prefers_and_noise_turns_as_many_as_asked(space: Workspace, tmp_path: Path) -> None:
-    clean = preferences.run(GOLD, space, Reports(tmp_path / "clean"))
+    clean = gold_labels.run(GOLD, space, Reports(tmp_path / "clean"))
     assert clean.metrics["agreement"] == 1.0
-    noisy = preferences.run(replace(GOLD, noise=0.25, seed=1), space, Reports(tmp_path / "noisy"))
+    noisy = gold_labels.run(replace(GOLD, noise=0.25, seed=1), space, Reports(tmp_path / "noisy"))
     assert noisy.metrics["turned"] == pytest.approx(0.25, abs=0.08)
     assert noisy.metrics["agreement"] == pytest.approx(1 - noisy.metrics["turned"])
     pairs = dataset_pairs(clean)
@@ -175,16 +175,16 @@ def test_the_gold_model_prefers_and_noise_turns_as_many_as_asked(space: Workspac
 
 
 def test_labels_that_were_paid_for_are_not_drawn_again(space: Workspace, tmp_path: Path) -> None:
-    whole = preferences.run(GOLD, space, Reports(tmp_path / "a"))
+    whole = gold_labels.run(GOLD, space, Reports(tmp_path / "a"))
     with pytest.raises(KeyboardInterrupt):
-        preferences.run(GOLD, space, Reports(tmp_path / "b", stop_at=150))
+        gold_labels.run(GOLD, space, Reports(tmp_path / "b", stop_at=150))
     assert len(list((tmp_path / "b").glob("block-*.json"))) == 2
-    again = preferences.run(GOLD, space, Reports(tmp_path / "b"))
+    again = gold_labels.run(GOLD, space, Reports(tmp_path / "b"))
     assert dataset_pairs(again) == dataset_pairs(whole)
-    more = preferences.run(replace(GOLD, earlier=again.id, seed=9), space, Reports(tmp_path / "c"))
+    more = gold_labels.run(replace(GOLD, earlier=again.id, seed=9), space, Reports(tmp_path / "c"))
     assert more.metrics["num_pairs"] > again.metrics["num_pairs"] + 200
 
 
 def test_a_policy_that_always_writes_the_same_is_said(space: Workspace, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="same reply again and again"):
-        preferences.run(replace(GOLD, temperature=0.0, num_pairs=20), space, Reports(tmp_path))
+        gold_labels.run(replace(GOLD, temperature=0.0, num_pairs=20), space, Reports(tmp_path))
