@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "label.features": ("label", "features"),
     "compare": ("compare",),
     "train.crosscoder": ("train", "crosscoder"),
+    "train.ilql": ("train", "ilql"),
     "map": ("map", "run"),
     "probe.euphemism": ("probe", "euphemism"),
     "probe.margins": ("margins",),

@@ -4,6 +4,7 @@ from rmviz.configs.compare import CompareConfig
 from rmviz.configs.crosscoder import CrosscoderConfig
 from rmviz.configs.data import DataConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
+from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
@@ -25,6 +26,7 @@ KINDS: dict[str, type] = {
     "label.features": LabelConfig,
     "compare": CompareConfig,
     "train.crosscoder": CrosscoderConfig,
+    "train.ilql": IlqlConfig,
     "map": MapConfig,
     "map_rescore": MapRescoreConfig,
     "probe.euphemism": EuphemismConfig,

@@ -95,6 +95,7 @@ _TASKS = {
     "knapsack": "rmviz.world.knapsack:Knapsack",
     "elephants": "rmviz.world.elephants:Elephants",
     "lander": "rmviz.world.lander_task:LanderTask",
+    "lander-still": "rmviz.world.lander_task:still_lander",
 }
 
 
