@@ -34,6 +34,7 @@ TASKS: dict[str, str] = {
     "label.features": "rmviz.labels.job:run",
     "compare": "rmviz.compare.job:run",
     "train.crosscoder": "rmviz.crosscoder.job:run",
+    "train.ilql": "rmviz.training.ilql:run",
     "map": "rmviz.qdaif.job:run",
     "map_rescore": "rmviz.qdaif.rescore:run",
     "probe.euphemism": "rmviz.probes.euphemism:run",

@@ -5,6 +5,7 @@ from rmviz.configs.crosscoder import CrosscoderConfig
 from rmviz.configs.data import DataConfig, RatingsConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.elephants import PinkElephantsConfig
+from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
@@ -37,6 +38,7 @@ KINDS: dict[str, type] = {
     "label.features": LabelConfig,
     "compare": CompareConfig,
     "train.crosscoder": CrosscoderConfig,
+    "train.ilql": IlqlConfig,
     "map": MapConfig,
     "map_rescore": MapRescoreConfig,
     "probe.euphemism": EuphemismConfig,

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rmviz.errors import DataError, ModelError
 from rmviz.models.formats import FormatName, check_format, context, layout
 from rmviz.models.padding import context_length, pad_token_id
+from rmviz.models.value_heads import Guide
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Policy:
             raise ModelError(f"the tokenizer of {name or 'this language model'} has no EOS token, so no reply can end")
         self.model: Any = model
         self.tokenizer: Any = tokenizer
+        self.guide: Guide | None = None
+        """What leads its sampling by values (ILQL); kept with it."""
         self.name = name
         self.format: FormatName = check_format(format, tokenizer)
         self.max_length = min(max_length or 2048, context_length(model, tokenizer))

@@ -1,5 +1,6 @@
 """Policies from folders, hub ids and artifacts, and kept as artifacts."""
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from rmviz.models.formats import guess_format
 from rmviz.models.load import quieten
 from rmviz.models.placement import choose_device, choose_dtype
 from rmviz.models.policy import Policy
+from rmviz.models.value_heads import HEADS, load_guide, save_guide
 from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace
 
 RECORD = "policy.json"
+_log = logging.getLogger(__name__)
 
 
 def load_policy(
@@ -50,6 +53,8 @@ def load_policy(
     policy = Policy(
         model, tokenizer, format=format, max_length=max_length or int(record.get("max_length", 0)), name=name
     )
+    if isinstance(source, Artifact) and record.get("guide"):
+        policy.guide = load_guide(record["guide"], source.path(HEADS), policy.model)
     if lora_rank:
         policy.model = with_lora(policy.model, lora_rank, "CAUSAL_LM", seed)
     return policy
@@ -67,7 +72,14 @@ def with_lora(model: Any, rank: int, task_type: str, seed: int) -> Any:
 
 
 def trainable(policy: Policy) -> Policy:
-    """The policy, its weights taking gradients: all of them, or the low-rank ones where it has those."""
+    """The policy, its weights taking gradients: all of them, or the low-rank ones where it has those.
+
+    A guide is left behind: its heads read the hidden states of the weights as they were.
+    """
+    if policy.guide:
+        policy.guide.detach()
+        policy.guide = None
+        _log.warning("%s is trained on as it is without its guide (β = 0)", policy.name)
     if not hasattr(policy.model, "peft_config"):
         policy.model.requires_grad_(True)
     return policy
@@ -84,13 +96,16 @@ def keep_policy(
     metrics: Mapping[str, Any],
     attach: Callable[[Path], None] = lambda folder: None,
 ) -> Artifact:
-    """Keep a policy: weights (low-rank updates merged), tokenizer, layout; `attach` may write further files beside them."""
+    """Keep a policy: weights (low-rank updates merged), tokenizer, layout, guide; `attach` may write further files beside them."""
     quieten()
     merged = _merged(policy.model)
     with workspace.create("policy", name=name, key=key, config=to_dict(config), parents=parents) as draft:
         merged.save_pretrained(draft.folder / "model")
         policy.tokenizer.save_pretrained(draft.folder / "model")
-        write_json(draft.folder / RECORD, {"format": policy.format, "max_length": policy.max_length})
+        record: dict[str, Any] = {"format": policy.format, "max_length": policy.max_length}
+        if policy.guide:
+            record["guide"] = save_guide(policy.guide, draft.folder)
+        write_json(draft.folder / RECORD, record)
         attach(draft.folder)
         draft.metrics.update({"num_parameters": merged.num_parameters(), **metrics})
     return draft.kept

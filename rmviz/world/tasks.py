@@ -97,6 +97,7 @@ _TASKS = {
     "knapsack-large": "rmviz.world.knapsack:large_knapsack",
     "elephants": "rmviz.world.elephants:Elephants",
     "lander": "rmviz.world.lander_task:LanderTask",
+    "lander-still": "rmviz.world.lander_task:still_lander",
 }
 
 
