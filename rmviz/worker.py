@@ -38,6 +38,7 @@ TASKS: dict[str, str] = {
     "world.organism": "rmviz.sae.organism_job:run",
     "task.data": "rmviz.training.task_data:run",
     "task.policy": "rmviz.training.task_policy:run",
+    "recipe": "rmviz.recipes.job:run",
 }
 
 

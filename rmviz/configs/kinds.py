@@ -9,6 +9,7 @@ from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig
+from rmviz.configs.recipes import RecipeConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.tokens import TokensConfig
 from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig, WorldDataConfig, WorldPolicyConfig
@@ -37,4 +38,5 @@ KINDS: dict[str, type] = {
     "world.organism": OrganismConfig,
     "task.data": TaskDataConfig,
     "task.policy": TaskPolicyConfig,
+    "recipe": RecipeConfig,
 }

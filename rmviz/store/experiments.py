@@ -89,6 +89,9 @@ class Experiment:
 
     tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     curves: Sequence[Curves] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Further results for scripts: `--json` prints them beside the figures."""
+
     links: Sequence[str] = ()
     """Ids of the artifacts that it made."""
 
@@ -134,7 +137,7 @@ class Experiment:
         """What `--json` prints: each figure under its name, then what was found, seeds, seconds and links."""
         figures = {one.name: {"mean": one.mean, "low": one.low, "high": one.high, "n": one.n} for one in self.figures}
         rest = {"found": self.found, "seeds": self.seeds, "seconds": self.seconds, "links": self.links}
-        return _plain(figures | rest)
+        return _plain(figures | rest | dict(self.facts))
 
 
 def figure_of(name: str, meaning: str, values: Sequence[float], *, unit: str = "", target: str = "") -> Figure:
