@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rmviz import cli_bench, cli_jobs, cli_label, cli_map, cli_probe
+from rmviz import cli_bench, cli_jobs, cli_label, cli_map, cli_probe, cli_recipe
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
 from rmviz.cli_open import LOOPBACK, open_app
 from rmviz.cli_world import build_demo, calibrated_probes
@@ -31,8 +31,9 @@ for _name, _group in _groups.items():
 app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_label.app, name="label")
-cli_map.add_to(app)
+app.add_typer(cli_map.app, name="map")
 cli_probe.add_to(app)
+app.add_typer(cli_recipe.app, name="recipe")
 
 for _kind, (_group_name, *_verb) in COMMANDS.items():
     if _group_name in _groups:

@@ -48,6 +48,7 @@ TASKS: dict[str, str] = {
     "task.data": "rmviz.training.task_data:run",
     "task.policy": "rmviz.training.task_policy:run",
     "data.mcts": "rmviz.training.mcts_job:run",
+    "recipe": "rmviz.recipes.job:run",
 }
 
 

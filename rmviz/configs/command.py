@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "probe.spec": ("probe", "spec"),
     "probe.bias": ("probe", "bias"),
     "probe.tokens": ("probe", "tokens"),
+    "recipe": ("recipe",),
 } | {
     kind: (group, verb.replace("_", "-"))
     for kind in KINDS
@@ -58,7 +59,7 @@ def command_line(
     given = [str(getattr(config, f.name)) for f in fields(config) if required(f)]
     queued = ["--queue"] if queue and not place and not once_more else []
     words = [*options, *queued, *place, *once_more, *root]
-    verb = ["rmviz", *COMMANDS[kind]]
+    verb = ["rmviz", *COMMANDS[kind], *(str(getattr(config, f.name)) for f in fields(config) if f.metadata.get("verb"))]
     if any(word.startswith("-") for word in given):
         return [*verb, *words, "--", *given]
     return [*verb, *given, *words]
@@ -74,7 +75,7 @@ def _options(config: Any) -> list[str] | None:
     words: list[str] = []
     for f in fields(config):
         value = getattr(config, f.name)
-        if required(f) or value == _default(f):
+        if required(f) or f.metadata.get("verb") or value == _default(f):
             continue
         flag = f"--{f.name.replace('_', '-')}"
         if value is None or value == ():

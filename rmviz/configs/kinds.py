@@ -12,6 +12,7 @@ from rmviz.configs.margins import MarginsConfig
 from rmviz.configs.mcts import MctsConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig
+from rmviz.configs.recipes import RecipeConfig
 from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig, RSOConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.tokens import TokensConfig
@@ -52,4 +53,5 @@ KINDS: dict[str, type] = {
     "task.data": TaskDataConfig,
     "task.policy": TaskPolicyConfig,
     "data.mcts": MctsConfig,
+    "recipe": RecipeConfig,
 }

@@ -62,6 +62,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "num_pairs": 2_000,
         },
     },
+    "recipe": {"tiny": {"num_seeds": 2}, "laptop": {"num_seeds": 5}, "gpu": {"num_seeds": 10}},
     "map": {
         "tiny": {"num_attempts": 200, "num_initial": 50, "batch_size": 25, "num_resamples": 200},
         "laptop": {"num_attempts": 2_500, "num_initial": 250, "batch_size": 50, "num_resamples": 1_000},

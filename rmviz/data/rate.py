@@ -193,7 +193,11 @@ def _rated_pairs(config: RatingsConfig, table: pd.DataFrame, found: Comparisons)
                                   "rejected_elo": float(points[worse]), "times_compared": times[frozenset((a, b))]}  # fmt: skip
         yield Pair(pair_id=f"R{number}", prompt=prompts[a], chosen=items[better], rejected=items[worse], extra=extra)
     if not num_pairs:
-        wanted = f"differ by {config.least_gap:g} nats or more; lower least_gap" if config.least_gap else "differ in strength"
+        wanted = (
+            f"differ by {config.least_gap:g} nats or more; lower least_gap"
+            if config.least_gap
+            else "differ in strength"
+        )
         raise DataError(f"no two items {wanted}; add comparisons")
 
 

@@ -1,17 +1,14 @@
 """The ILQL job: what each token of replies that are there already is worth, and a policy led by it."""
 
 import logging
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from rmviz.configs.ilql import IlqlConfig
-from rmviz.errors import ModelError
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import keep_policy, load_policy, trainable
 from rmviz.models.value_heads import Guide, ValueHeads, sizes_of
@@ -22,7 +19,7 @@ from rmviz.training.ilql_data import Episode, Episodes, episodes
 from rmviz.training.ilql_losses import Estimates, Steps, Weights, ilql_loss, neutral_loss
 from rmviz.training.loop import Loop, mixed
 from rmviz.training.prompts import run_prompts
-from rmviz.training.rewards import Scorer, opened_scorer
+from rmviz.training.rewards import opened_scorer
 from rmviz.training.watch import LOOKS, SAMPLES, PolicyWatch, opened_watch
 from rmviz.types import Report
 
@@ -74,7 +71,12 @@ def run(config: IlqlConfig, workspace: Workspace, report: Report) -> Artifact:
         **losses, **watch.summary(),
     }  # fmt: skip
     parents = [dataset.id, *([start.id] if isinstance(start, Artifact) else [])]
-    parents += [found.id for ref in (config.reward, config.gold, config.sae) for found in workspace.catalogue.find(ref=ref)[:1] if ref]
+    parents += [
+        found.id
+        for ref in (config.reward, config.gold, config.sae)
+        for found in workspace.catalogue.find(ref=ref)[:1]
+        if ref
+    ]
     return keep_policy(
         workspace, policy, name=config.name or f"{reference.name}-ilql", key=report.key, config=config,
         parents=tuple(dict.fromkeys(parents)), metrics=metrics, attach=attach,

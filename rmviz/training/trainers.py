@@ -47,7 +47,7 @@ class _Plain:
         margin, weight = inputs.pop("margin", 0.0), inputs.pop("weight", 1.0)  # TRL would hand them to the model
         loss: Tensor
         outputs: Any
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)  # type: ignore[misc]
         if self._smoothing or isinstance(margin, Tensor) or isinstance(weight, Tensor):
             chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
             difference = chosen - rejected

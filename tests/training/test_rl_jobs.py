@@ -19,7 +19,7 @@ from rmviz.errors import DataError, ModelError
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import keep_policy, load_policy
 from rmviz.store.workspace import Workspace
-from rmviz.training import improve, ppo, gold_labels, rest, rso
+from rmviz.training import gold_labels, improve, ppo, rest, rso
 from rmviz.types import Pair
 from rmviz.world.policy import language_model
 
