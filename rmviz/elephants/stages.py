@@ -96,7 +96,7 @@ def listed_terms(answer: Traced, most: int) -> list[Terms]:
     topic = answer.parents[0].parents[0]
     found = []
     for number, line in enumerate(str(answer).split("\n")):
-        parts = [re.sub(r"^[\s\-*•\d.)]+|[\s`*\".]+$", "", part) for part in line.strip("`| ").split("|")]
+        parts = [re.sub(r"^[\s\-*•\d.)`"]+|[\s`*\".]+$", "", part) for part in line.strip("`| ").split("|")]
         if len(parts) != 2 or not all(parts) or max(map(len, parts)) > 60 or len(found) >= most:
             continue
         row = graph.split(answer, "\n", number, "pair")

@@ -29,6 +29,7 @@ _PAGES = {
         ("data", "Data", "table_rows"),
         ("margins", "Margins", "balance"),
         ("pair", "Pair", "call_split"),
+        ("derivation", "Derivation", "account_tree"),
     ],
     "Try": [("playground", "Playground", "tune"), ("lander", "Lander", "explore")],
     "Make": [("train", "Train", "model_training"), ("jobs", "Jobs", "checklist")],
