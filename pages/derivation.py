@@ -15,7 +15,7 @@ if not datasets:
     sentence = (
         "Write pink-elephant data: conversations that drift to a term that must not be mentioned, and their revisions."
     )
-    empty.show_steps([(sentence, empty.command(workspace, "data", "elephants"))])
+    empty.show_steps([(sentence, empty.command(workspace, "data", "pink-elephants"))])
     st.stop()
 
 left, right = st.columns(2)

@@ -29,7 +29,7 @@ def picture(test) -> str:
 
 def test_an_empty_workspace_says_how_to_write_such_data(open_page, text_of, tmp_path):
     test = open_page("derivation", root=tmp_path / "nothing here")
-    assert "rmviz data elephants --workspace" in text_of(test) and not test.error
+    assert "rmviz data pink-elephants --workspace" in text_of(test) and not test.error
 
 
 def test_a_pair_is_drawn_with_every_text_that_it_came_from(open_derivation, text_of, derived):
