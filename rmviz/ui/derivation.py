@@ -72,16 +72,15 @@ def _pair(dataset: Artifact, row: dict[str, Any], number: int) -> None:
     if row["problem"]:
         st.warning(f"This conversation became no pair: {plain(row['problem'])}.", icon=":material/info:")
         return
-    sides = (("chosen, the revision", row["revision"], row["original"]), ("rejected", row["original"], row["revision"]))
+    revision, original = f" {row['revision']}", f" {row['original']}"
+    sides = (("chosen, the revision", revision, original), ("rejected", original, revision))
     for column, (side, text, other) in zip(st.columns(2), sides, strict=True):
         box = diff.text_box(row["prompt"], diff.marked_difference(text, other))
         column.html(f'<div class="rm"><b>{side}</b></div>{box}')
     params = {"dataset": dataset.id, "pair": pair_id(number)}
     with st.container(horizontal=True):
         router.page_link("data", "Show in the data", params, ":material/table_rows:")
-        links.playground(
-            row["prompt"], f" {row['revision']}", f" {row['original']}", "", source=(dataset.id, pair_id(number))
-        )
+        links.playground(row["prompt"], revision, original, "", source=(dataset.id, pair_id(number)))
 
 
 def _text_picker(nodes: dict[str, Traced], target: Traced) -> Traced:
