@@ -55,11 +55,16 @@ def show(dataset: Artifact, number: int) -> None:
             "ones would be made again."
         )
         with st.container(horizontal=True, gap="small"):
-            name = f"derivation-{pair_id(number)}"
-            export.json_button("JSON", graph.to_records(target), name, "derivation-json")
-            export.file_button(
-                "DOT", f"{name}.dot", "text/vnd.graphviz", lambda: graph.to_dot(target).encode(), "derivation-dot"
-            )
+            _exports(dataset, target, f"derivation-{pair_id(number)}")
+
+
+def _exports(dataset: Artifact, target: Traced, name: str) -> None:
+    export.json_button("JSON", graph.to_records(target), name, "derivation-json")
+    dot = graph.to_dot(target).encode()
+    export.file_button("DOT", f"{name}.dot", "text/vnd.graphviz", lambda: dot, "derivation-dot")
+    every = dataset.path(read.TRL)
+    mime = "application/octet-stream"
+    export.file_button("All pairs for TRL", f"{dataset.name}-trl.parquet", mime, every.read_bytes, "derivation-trl")
 
 
 def pair_id(number: int) -> str:

@@ -1,6 +1,7 @@
 """The pink-elephant data job: what it keeps, what it loses and says so, and that nothing is asked twice."""
 
 import json
+import pickle
 import resource
 import sys
 
@@ -8,10 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from elephants.elephant_server import elephant_server
 
+from rmviz.configs.elephants import PinkElephantsConfig
 from rmviz.data.load import dataset_pairs, dataset_problems
 from rmviz.elephants import graph, read, stages
 from rmviz.elephants.export import messages
 from rmviz.elephants.graph import generated
+from rmviz.elephants.writing import Writing
 from rmviz.errors import BackendError, ConfigError, DataError
 from rmviz.store.workspace import Workspace
 from rmviz.worker import execute
@@ -177,6 +180,13 @@ def test_a_policy_writes_the_replies_that_are_revised(space):
         execute(KIND, settings, space)
     with pytest.raises(ConfigError, match="max_new_tokens 256 leaves no room for a conversation"):
         execute(KIND, settings | {"max_new_tokens": 256}, space)
+
+
+def test_writing_travels_without_its_model(tmp_path):
+    writing = Writing(tmp_path, PinkElephantsConfig(**SMALL), tmp_path / "checkpoints")
+    assert writing.listed and writing.model
+    there = pickle.loads(pickle.dumps(writing))
+    assert there == writing and hash(there) == hash(writing) and "model" not in there.__dict__
 
 
 def lines(text):
