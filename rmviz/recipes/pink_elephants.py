@@ -51,7 +51,7 @@ ARMS: dict[str, Arm] = {
         "ILQL paid the reward, shaped by token",
         {"reward_source": "reward", "shaping": "token", **_TRUTH, "beta": 16.0},
     ),
-    "dpo": Arm("train.dpo", "DPO on the revised pairs", {"learning_rate": 7e-5, "beta": 0.3, "num_epochs": 3.0}),
+    "dpo": Arm("train.dpo", "DPO on the revised pairs", {"learning_rate": 8.5e-5, "beta": 0.3, "num_epochs": 3.0}),
     "rest": Arm("train.rest", "ReST paid the reward", {**_TRUTH, "learning_rate": 3e-4}),
 }
 """`ilql_sign` has the defaults of trlX, the library of the first try; its language model only clones both sides."""
