@@ -149,6 +149,17 @@ def kl_and_entropy(
     return kl, entropy
 
 
+@torch.no_grad()
+def mean_log_prob(policy: Policy, rows: Sequence[Tokens]) -> float:
+    """Mean log-probability (nats) that a policy gives the tokens of replies, EOS included: how fluent they are to it."""
+    total = count = 0.0
+    for start in range(0, len(rows), _ROWS):
+        batch = policy.batch(rows[start : start + _ROWS])
+        total += float((policy.log_probs(batch) * batch.targets).sum())
+        count += float(batch.targets.sum())
+    return total / max(count, 1.0)
+
+
 def opened_watch(
     config: Any,
     policy: Policy,

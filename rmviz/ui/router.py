@@ -30,6 +30,7 @@ _PAGES = {
         ("trees", "Trees", "account_tree"),
         ("margins", "Margins", "balance"),
         ("pair", "Pair", "call_split"),
+        ("derivation", "Derivation", "account_tree"),
     ],
     "Try": [("playground", "Playground", "tune"), ("lander", "Lander", "explore")],
     "Make": [("train", "Train", "model_training"), ("jobs", "Jobs", "checklist")],

@@ -51,6 +51,7 @@ KINDS = (
     "data.ratings",
     "train.crosscoder",
     "data.mcts",
+    "data.pink_elephants",
 )
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
@@ -128,6 +129,7 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
             "policy": ref("policy", "lm"), "reward": "truth:world", "dataset": ref("dataset", "pairs"), "num_problems": 40,
             "num_simulations": 6, "max_new_tokens": 12, "shard_size": 4, "name": "searched",
         },
+        "data.pink_elephants": {"num_conversations": 1_200, "shard_size": 50, "name": "elephants"},
     }  # fmt: skip
 
 
