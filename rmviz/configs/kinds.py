@@ -6,6 +6,7 @@ from rmviz.configs.data import DataConfig, RatingsConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.elephants import PinkElephantsConfig
 from rmviz.configs.ilql import IlqlConfig
+from rmviz.configs.ensemble import EnsembleConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
@@ -33,6 +34,7 @@ KINDS: dict[str, type] = {
     "train.best_of_n": BestOfNConfig,
     "train.rso": RSOConfig,
     "train.dpo": DPOConfig,
+    "train.ensemble": EnsembleConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,
