@@ -23,6 +23,7 @@ _PAGES = {
     "": [("overview", "Overview", "home")],
     "Look": [
         ("features", "Features", "leaderboard"),
+        ("models", "Models", "thumbs_up_down"),
         ("compare", "Compare", "compare_arrows"),
         ("maps", "Maps", "grid_view"),
         ("probes", "Probes", "science"),
