@@ -1,7 +1,12 @@
 """The Models page: a reward model by slice, an ensemble with its members, errors and best of n."""
 
+import json
+
 import pytest
 
+from rmviz.configs.data import RatingsConfig
+from rmviz.data import rate
+from rmviz.jobs.run import run_job
 from rmviz.store.artifact import write_json
 from rmviz.store.workspace import Workspace
 
@@ -85,3 +90,15 @@ def test_a_model_that_was_brought_in_says_why_it_has_no_slices(open_page, text_o
     kept(space, "reward_model", "theirs", metrics={"num_parameters": 5, "family": "llama"})
     test = open_page("models", root=space.root)
     assert not test.exception and "has not measured it on held-out pairs" in text_of(test)
+
+
+def test_ratings_are_a_view_of_the_data(open_page, text_of, tmp_path):
+    space = Workspace(tmp_path / "ws")
+    file = tmp_path / "comparisons.jsonl"
+    rows = [{"item_a": "good", "item_b": HOSTILE, "winner": "a"}, {"item_a": HOSTILE, "item_b": "bad", "winner": "tie"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_job("data.ratings", RatingsConfig(source=str(file), heldout=0.0), space, rate.run)
+    test = open_page("data", root=space.root, view="ratings")
+    text = text_of(test)
+    assert not test.exception and "2 comparisons, 1 of them ties" in text and "<img src=x" not in text
+    assert len(test.get("plotly_chart")) == 1 and test.dataframe[0].value["item"].tolist()[0] == "good"
