@@ -35,4 +35,6 @@ def rating_dots(ratings: pd.DataFrame) -> go.Figure:
         height=150 + 22 * len(shown),
     )  # fmt: skip
     ticks = [label(item, 36) for item in shown["item"]]
-    return figure.update_yaxes(tickvals=places, ticktext=ticks, range=[len(shown) - 0.5, -0.5], showgrid=False)
+    return figure.update_yaxes(
+        tickvals=places, ticktext=ticks, range=[len(shown) - 0.5, -0.5], showgrid=False, zeroline=False
+    )

@@ -128,10 +128,10 @@ def best_of(proxy: Float[np.ndarray, " text"], value: Float[np.ndarray, " text"]
 
 def _report(curves: Sequence[_Curves], ensembles: Sequence[Artifact]) -> dict[str, Any]:
     def over(value: Callable[[_Curves], float]) -> dict[str, Any]:
-        return summary_of({"it": np.array([value(one) for one in curves])})["it"]
+        return _summary(np.array([value(one) for one in curves]))
 
     def figure(name: str) -> dict[str, Any]:
-        return summary_of({"it": np.array([one.metrics[name] for one in ensembles], dtype=float)})["it"]
+        return _summary(np.array([one.metrics[name] for one in ensembles], dtype=float))
 
     last, first = _WAYS[-1], _WAYS[0]
     return {
@@ -144,4 +144,11 @@ def _report(curves: Sequence[_Curves], ensembles: Sequence[Artifact]) -> dict[st
         "accuracy": {"members": figure("accuracy_members"), "mean": figure("accuracy_mean"), last: figure("accuracy")},
         "disagreement": {"held out": figure("disagreement"), "words in random order": figure("disagreement_other")},
         "error_correlation": figure("error_correlation"),
+        "unsure_correlation": figure("unsure_correlation"),
     }
+
+
+def _summary(values: Float[np.ndarray, " ensemble"]) -> dict[str, Any]:
+    """Mean with its 95 % interval over ensembles; no interval of one alone."""
+    found = summary_of({"it": values})["it"]
+    return found if len(values) > 1 else found | {"low": None, "high": None}

@@ -38,7 +38,8 @@ def run(config: EnsembleConfig, workspace: Workspace, report: Report) -> Artifac
     Metrics: `accuracy` of the mean less the penalty on held-out pairs with its 95 % interval, `accuracy_mean` (no penalty),
     `accuracy_members` (their average), `disagreement` (mean standard deviation of the members on held-out texts, in units of
     the reward), `disagreement_other` (on the other texts), `error_correlation` (Spearman, of the members' disagreement on a
-    pair's margin with their mean being wrong) with its interval, `num_members`, `num_heldout`, `lambda`, `seed`.
+    pair's margin with their mean being wrong) with its interval, `unsure_correlation` (the same, of their disagreement over
+    the size of the mean margin), `num_members`, `num_heldout`, `lambda`, `seed`.
 
     Raises:
         DataError: There is no held-out pair to set the members on one scale with.
@@ -107,7 +108,10 @@ def ensemble_figures(
     shares = [accuracy(own_margins) for own_margins in margins]
     whole, plain = accuracy(paid[::2] - paid[1::2]), accuracy(centre)
     wrong = 1 - right(centre)
-    link = correlation(doubt, wrong)
+    links = {
+        "error": correlation(doubt, wrong),
+        "unsure": correlation(doubt / np.maximum(np.abs(centre), 1e-12), wrong),
+    }
     near, distant = mean(laid.std(0)), mean(on_scales(far, scales).std(0))
     return {
         "members": [
@@ -123,7 +127,7 @@ def ensemble_figures(
             "accuracy": whole.value, "accuracy_low": whole.low, "accuracy_high": whole.high, "accuracy_mean": plain.value,
             "accuracy_members": float(np.mean([share.value for share in shares])),
             "disagreement": near.value, "disagreement_other": distant.value,
-            **{f"error_correlation{end}": value if np.isfinite(value) else None
+            **{f"{name}_correlation{end}": value if np.isfinite(value) else None for name, link in links.items()
                for end, value in (("", link.value), ("_low", link.low), ("_high", link.high))},
         },
     }  # fmt: skip

@@ -44,14 +44,16 @@ def _headline(ensemble: Artifact, disagreement: pd.DataFrame) -> None:
     ]  # fmt: skip
     items += [
         (f"disagreement: {escaped(shortened(str(row['texts']), 30))}", number(row["mean"]),
-         f"{interval(row['low'], row['high'])}, n = {int(row['n']):,} texts")
+         f"{number(row['low'])} to {number(row['high'])}, n = {int(row['n']):,} texts")
         for row in disagreement.to_dict("records")
     ]  # fmt: skip
-    link = metrics.get("error_correlation")
-    under = interval(metrics.get("error_correlation_low"), metrics.get("error_correlation_high"))
-    items.append(
-        ("disagreement and error", number(link, signed=True) if link is not None else "–", f"Spearman, {under}")
-    )
+    for name, title in (
+        ("error_correlation", "disagreement and error"),
+        ("unsure_correlation", "the same, over |margin|"),
+    ):
+        if metrics.get(name) is not None:
+            under = interval(metrics[f"{name}_low"], metrics[f"{name}_high"])
+            items.append((title, number(metrics[name], signed=True), f"Spearman, {under}"))
     st.html(style.figures(items))
     st.caption(
         plain(
@@ -65,7 +67,7 @@ def _members(ensemble: Artifact, members: pd.DataFrame, artifacts: Sequence[Arti
     table = members.rename(columns={"low": "accuracy_low", "high": "accuracy_high"})
     st.plotly_chart(accuracy_dots(table), key=f"members-{ensemble.id}")
     st.caption(plain(caption("compare_accuracy", n_pairs=int(members["n"].max()), source=ensemble.id)))
-    st.dataframe(members, hide_index=True, key="ensemble-members", column_config=NUMBERS, height=35 * len(members) + 38)
+    st.dataframe(members, hide_index=True, key="ensemble-members", column_config=NUMBERS, height=35 * len(members) + 40)
     export.table_buttons(members, f"{ensemble.name}-members", "ensemble-members-out")
     present = {artifact.id for artifact in artifacts}
     with st.container(horizontal=True, gap="medium"):
@@ -83,14 +85,15 @@ def _best_of(experiment: Artifact) -> None:
     ).rename(columns={"n": "num_ensembles"})  # fmt: skip
     st.subheader("Chosen by it: best of n, paid by the truth")
     st.plotly_chart(best_of_lines(table), key=f"best-of-{experiment.id}")
-    gain, way = report["gain"], "mean less disagreement"
-    promised, kept = report["promised"]["one model"]["mean"], report["kept"]["one model"]["mean"]
+    gain, way, last = report["gain"], "mean less disagreement", report["n"][-1]
+    between = "" if gain["low"] is None else f" {interval(gain['low'], gain['high'])}"
+    promised, risen = (number(report[name]["one model"]["mean"]) for name in ("promised", "kept"))
     st.caption(
         plain(
-            f"True reward of the reply that each chooser likes best among n; whiskers: 95 % intervals over "
-            f"{counted(int(report['num_seeds']), 'ensemble')}. At n = {report['n'][-1]}, {way} gives {number(gain['mean'], signed=True)} "
-            f"{interval(gain['low'], gain['high'])} against one model, whose own reward rises by {number(promised)} standard "
-            f"deviations while the true one rises by {number(kept)}: the gap is over-optimisation. Source: {experiment.id}."
+            "True reward of the reply that each chooser likes best among n; whiskers: 95 % intervals over "
+            f"{counted(int(report['num_seeds']), 'ensemble')}. At n = {last}, {way} gives "
+            f"{number(gain['mean'], signed=True)}{between} against one model, whose own reward rises by {promised} standard "
+            f"deviations while the true one rises by {risen}: the gap is over-optimisation. Source: {experiment.id}."
         )
     )
     export.table_buttons(table, "best-of-n", f"best-of-{experiment.id}-out")

@@ -88,7 +88,9 @@ def _slices(model: Artifact) -> None:
         st.plotly_chart(accuracy_dots(shown.assign(name=shown["value"])), key=f"slices-{model.id}")
         st.caption(plain(caption("model_slices", n_pairs=int(found["n"]), source=model.id)))
     with right:
-        st.dataframe(table, hide_index=True, key="model-slices", height=420, column_config=NUMBERS)
+        own = table[table["column"] == column].drop(columns="column")
+        height = min(35 * len(own) + 38, 420)
+        st.dataframe(own, hide_index=True, key="model-slices", height=height, column_config=NUMBERS)
         export.table_buttons(table, f"{model.name}-slices", "model-slices-out")
 
 

@@ -9,6 +9,8 @@ from rmviz.store.artifact import Artifact
 from rmviz.ui import export
 from rmviz.ui.words import counted, plain
 
+_ORDER = ["item", "elo", "elo_low", "elo_high", "num_comparisons", "won", "prompt", "strength", "low", "high", "group"]
+
 
 def view(dataset: Artifact, ratings: pd.DataFrame) -> None:
     """The best items with their intervals, and the table of all."""
@@ -22,7 +24,9 @@ def view(dataset: Artifact, ratings: pd.DataFrame) -> None:
             name: number(name.replace("_", " "), format="%.0f", width=72) for name in ("elo", "elo_low", "elo_high")
         }
         nats = {name: number(name, format="%.2f", width=72) for name in ("strength", "low", "high")}
-        st.dataframe(ratings, hide_index=True, key="ratings", column_config=points | nats, height=520)
+        st.dataframe(
+            ratings, hide_index=True, key="ratings", column_config=points | nats, column_order=_ORDER, height=520
+        )
         export.table_buttons(ratings, f"{dataset.name}-ratings", "ratings-out")
     metrics = dataset.metrics
     facts = f"{counted(int(metrics['num_comparisons']), 'comparison')}, {metrics['num_ties']:,} of them ties"

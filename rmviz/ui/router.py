@@ -51,7 +51,7 @@ def build(*, icons: bool = True) -> StreamlitPage:
         ]
         for section, pages in _PAGES.items()
     }
-    return st.navigation(sections)
+    return st.navigation(sections, expanded=True)
 
 
 def enter() -> None:

@@ -70,7 +70,7 @@ def test_a_reward_model_by_slice(open_page, text_of, space):
     text = text_of(test)
     assert not test.exception and "75 %" in text and "70 % to 80 %" in text and "n = 80 pairs" in text
     assert "3 alike, left out; 2 cut to fit" in text and "Part of: both" in links(test) and "<img src=x" not in text
-    assert len(test.dataframe[0].value) == 4 and len(test.get("plotly_chart")) == 1
+    assert test.dataframe[0].value["value"].tolist() == ["animals", HOSTILE] and len(test.get("plotly_chart")) == 1
     test = open_page("models", root=space.root, model="rm-0", by="longer reply")
     assert test.selectbox(key="pick-models-by").value == "longer reply"
 
