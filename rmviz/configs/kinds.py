@@ -5,8 +5,8 @@ from rmviz.configs.crosscoder import CrosscoderConfig
 from rmviz.configs.data import DataConfig, RatingsConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.elephants import PinkElephantsConfig
-from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.ensemble import EnsembleConfig
+from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig

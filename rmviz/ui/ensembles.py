@@ -7,7 +7,7 @@ import streamlit as st
 
 from rmviz.plots.captions import caption
 from rmviz.plots.compare import accuracy_dots
-from rmviz.plots.ensembles import best_of_lines, error_dots
+from rmviz.plots.ensembles import error_dots
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
 from rmviz.ui import export, frame, router, style
@@ -17,7 +17,7 @@ from rmviz.ui.words import counted, interval, number, percent, plain, shortened
 
 @frame.fragment
 def browse(ensemble: Artifact, artifacts: Sequence[Artifact]) -> None:
-    """Key figures; members and errors by disagreement side by side; best-of-n where a recipe has measured it."""
+    """Key figures; members and errors by disagreement side by side; the recipes that measured it."""
     figures = ensemble.read_json("figures.json")
     _headline(ensemble, pd.DataFrame(figures["disagreement"]))
     left, right = st.columns(2, gap="medium")
@@ -30,7 +30,8 @@ def browse(ensemble: Artifact, artifacts: Sequence[Artifact]) -> None:
         st.caption(plain(caption("ensemble_errors", n_pairs=n, seed=seed, source=ensemble.id)))
         export.table_buttons(errors, f"{ensemble.name}-errors", "ensemble-errors")
     for experiment in (a for a in artifacts if a.kind == "experiment" and ensemble.id in a.parents):
-        _best_of(experiment)
+        words = f"What it is worth as a reward: {plain(shortened(experiment.name, 40))}"
+        router.page_link("experiments", words, {"experiment": experiment.id}, ":material/science:")
 
 
 def _headline(ensemble: Artifact, disagreement: pd.DataFrame) -> None:
@@ -75,25 +76,3 @@ def _members(ensemble: Artifact, members: pd.DataFrame, artifacts: Sequence[Arti
             if member["id"] in present:
                 words = plain(shortened(str(member["name"]), 40))
                 router.page_link("models", words, {"model": str(member["id"])}, ":material/arrow_forward:")
-
-
-def _best_of(experiment: Artifact) -> None:
-    report = experiment.read_json("report.json")
-    table = pd.DataFrame(
-        [{"way": way, "best_of": n, **one} for way, values in report["gold"].items()
-         for n, one in zip(report["n"], values, strict=True)]
-    ).rename(columns={"n": "num_ensembles"})  # fmt: skip
-    st.subheader("Chosen by it: best of n, paid by the truth")
-    st.plotly_chart(best_of_lines(table), key=f"best-of-{experiment.id}")
-    gain, way, last = report["gain"], "mean less disagreement", report["n"][-1]
-    between = "" if gain["low"] is None else f" {interval(gain['low'], gain['high'])}"
-    promised, risen = (number(report[name]["one model"]["mean"]) for name in ("promised", "kept"))
-    st.caption(
-        plain(
-            "True reward of the reply that each chooser likes best among n; whiskers: 95 % intervals over "
-            f"{counted(int(report['num_seeds']), 'ensemble')}. At n = {last}, {way} gives "
-            f"{number(gain['mean'], signed=True)}{between} against one model, whose own reward rises by {promised} standard "
-            f"deviations while the true one rises by {risen}: the gap is over-optimisation. Source: {experiment.id}."
-        )
-    )
-    export.table_buttons(table, "best-of-n", f"best-of-{experiment.id}-out")
