@@ -28,6 +28,7 @@ TASKS: dict[str, str] = {
     "train.best_of_n": "rmviz.training.rest:run_best_of_n",
     "train.rso": "rmviz.training.rso:run",
     "train.dpo": "rmviz.training.dpo:run",
+    "train.ensemble": "rmviz.training.ensemble:run",
     "sae.train": "rmviz.sae.train:run",
     "effects": "rmviz.ablation.scan:run",
     "features": "rmviz.features.index:run",

@@ -5,6 +5,7 @@ from rmviz.configs.crosscoder import CrosscoderConfig
 from rmviz.configs.data import DataConfig, RatingsConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.elephants import PinkElephantsConfig
+from rmviz.configs.ensemble import EnsembleConfig
 from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.iterated import IteratedConfig
 from rmviz.configs.labels import LabelConfig
@@ -34,6 +35,7 @@ KINDS: dict[str, type] = {
     "train.best_of_n": BestOfNConfig,
     "train.rso": RSOConfig,
     "train.dpo": DPOConfig,
+    "train.ensemble": EnsembleConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,

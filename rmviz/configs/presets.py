@@ -23,6 +23,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_pairs": 8_000, "max_length": 128, "batch_size": 16, "num_checkpoints": 2},
         "gpu": {"num_pairs": 0, "max_length": 512, "batch_size": 64, "num_checkpoints": 4},
     },
+    "train.ensemble": {
+        "tiny": {"num_pairs": 256, "max_length": 64, "batch_size": 8, "num_members": 3},
+        "laptop": {"num_pairs": 4_000, "max_length": 128, "batch_size": 16, "num_members": 4},
+        "gpu": {"num_pairs": 0, "max_length": 512, "batch_size": 64, "num_members": 8},
+    },
     "sae.train": {
         "tiny": {"d_sae": 128, "k": 8, "num_tokens": 50_000, "batch_size": 512, "dead_after": 20_000},
         "laptop": {"d_sae": 2_048, "k": 32, "num_tokens": 2_000_000, "batch_size": 2_048, "dead_after": 200_000},

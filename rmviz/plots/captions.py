@@ -27,6 +27,12 @@ _CAPTIONS = {
     "Whiskers: 95 % score intervals.",
     "compare_length": "Rank correlation of length with what the model prefers: above 0, it likes longer replies. "
     "Whiskers: 95 % intervals.",
+    "model_slices": "Share of held-out pairs ranked as people did, in each part of them, a tie counting half; whiskers: 95 % "
+    "score intervals. Of many parts, one in twenty lies outside its interval by chance.",
+    "ensemble_errors": "Held-out pairs in fifths by how far the members disagree on their margin, against the share that the "
+    "members' mean ranks wrongly; whiskers: 95 % score intervals. Rising: doubt tells errors.",
+    "ratings": "Strengths fitted to all comparisons (Bradley–Terry; 400 points are odds of ten to one); whiskers: 95 % "
+    "intervals.",
     "compare_steps": "The steps of one training on the same pairs; whiskers: 95 % intervals.",
     "compare_effects": "Each dot is a feature that both SAEs have; off the diagonal, its effect moved. Effects are in "
     "standard deviations of each model's rewards.",

@@ -11,6 +11,7 @@ KINDS = {
     "dataset": "data",
     "policy": "policy",
     "reward_model": "reward model",
+    "ensemble": "ensemble",
     "sae": "SAE",
     "effects": "effects",
     "features": "features",

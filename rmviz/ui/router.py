@@ -23,6 +23,7 @@ _PAGES = {
     "": [("overview", "Overview", "home")],
     "Look": [
         ("features", "Features", "leaderboard"),
+        ("models", "Models", "thumbs_up_down"),
         ("compare", "Compare", "compare_arrows"),
         ("maps", "Maps", "grid_view"),
         ("probes", "Probes", "science"),
@@ -52,7 +53,7 @@ def build(*, icons: bool = True) -> StreamlitPage:
         ]
         for section, pages in _PAGES.items()
     }
-    return st.navigation(sections)
+    return st.navigation(sections, expanded=True)
 
 
 def enter() -> None:

@@ -33,6 +33,7 @@ KINDS = (
     "world.policy",
     "world.organism",
     "train.reward",
+    "train.ensemble",
     "model.add",
     "sae.train",
     "effects",
@@ -86,6 +87,10 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         "world.organism": {"num_texts": 20},
         "train.reward": {
             "dataset": ref("dataset", "pairs"), "base": ref("policy", "lm"), "name": "rm", "num_pairs": 400, "batch_size": 8,
+        },
+        "train.ensemble": {
+            "dataset": ref("dataset", "pairs"), "base": ref("policy", "lm"), "name": "ensemble", "num_pairs": 300,
+            "batch_size": 8, "num_members": 2,
         },
         "model.add": {"source": str(rm.folder / "model") if rm else "", "name": "registered"},
         "sae.train": {
