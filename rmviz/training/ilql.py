@@ -1,17 +1,13 @@
 """The ILQL job: what each token of replies that are there already is worth, and a policy led by it."""
 
-import logging
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from rmviz.configs.ilql import IlqlConfig
-from rmviz.errors import ModelError
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import keep_policy, load_policy, trainable
 from rmviz.models.value_heads import Guide, ValueHeads, sizes_of
@@ -22,7 +18,7 @@ from rmviz.training.ilql_data import Episode, Episodes, episodes
 from rmviz.training.ilql_losses import Estimates, Steps, Weights, ilql_loss, neutral_loss
 from rmviz.training.loop import Loop, mixed
 from rmviz.training.prompts import run_prompts
-from rmviz.training.rewards import Scorer, opened_scorer
+from rmviz.training.rewards import opened_scorer
 from rmviz.training.watch import LOOKS, SAMPLES, PolicyWatch, opened_watch
 from rmviz.types import Report
 
@@ -30,7 +26,8 @@ SWEEP, SWEPT = "sweep.parquet", "sweep_samples.parquet"
 """Figures by β, and the replies behind them."""
 
 BETAS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-_log = logging.getLogger(__name__)
+_GROUP = 8
+"""Steps whose replies are drawn together and sorted by length, so that little is padded."""
 
 
 def run(config: IlqlConfig, workspace: Workspace, report: Report) -> Artifact:
@@ -74,7 +71,8 @@ def run(config: IlqlConfig, workspace: Workspace, report: Report) -> Artifact:
         **losses, **watch.summary(),
     }  # fmt: skip
     parents = [dataset.id, *([start.id] if isinstance(start, Artifact) else [])]
-    parents += [found.id for ref in (config.reward, config.gold, config.sae) for found in workspace.catalogue.find(ref=ref)[:1] if ref]
+    for ref in filter(None, (config.reward, config.gold, config.sae)):
+        parents += [found.id for found in workspace.catalogue.find(ref=ref)[:1]]
     return keep_policy(
         workspace, policy, name=config.name or f"{reference.name}-ilql", key=report.key, config=config,
         parents=tuple(dict.fromkeys(parents)), metrics=metrics, attach=attach,
@@ -152,13 +150,16 @@ def batch_loss(
 
 
 def _drawn(rows: Sequence[Episode], batch_size: int, seed: int, step: int) -> list[Episode]:
-    """The replies of one step: every reply once before any comes again, in an order that seed and pass decide."""
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
+    """The replies of one step: every reply once before any comes again, those of like length together."""
+    group, number = divmod(step, _GROUP)
+    places = np.arange(group * _GROUP * batch_size, (group + 1) * _GROUP * batch_size)
     orders = {
-        number: np.random.default_rng([seed, number]).permutation(len(rows))
-        for number in np.unique(places // len(rows)).tolist()
+        turn: np.random.default_rng([seed, turn]).permutation(len(rows)) for turn in set((places // len(rows)).tolist())
     }
-    return [rows[orders[place // len(rows)][place % len(rows)]] for place in places.tolist()]
+    drawn = [rows[orders[place // len(rows)][place % len(rows)]] for place in places.tolist()]
+    drawn.sort(key=lambda row: len(row.tokens.ids))
+    start = int(np.random.default_rng([seed, group, _GROUP]).permutation(_GROUP)[number]) * batch_size
+    return drawn[start : start + batch_size]
 
 
 class _Sweep:

@@ -1,0 +1,1 @@
+"""Recipes: data to policy to figures, one command each."""
