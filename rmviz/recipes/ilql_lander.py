@@ -34,7 +34,7 @@ _ASKED = 16
 
 
 def lander_recipe(
-    space: Workspace, execute: Execute, *, num_flights: int = 20_000, num_steps: int = 2_000, tau: float = 0.98, seed: int = 0
+    space: Workspace, execute: Execute, *, num_flights: int = 10_000, num_steps: int = 1_500, tau: float = 0.98, seed: int = 0
 ) -> dict[str, Any]:
     """Both runs, and how far their Q and V are from the exact ones; what is done is not redone.
 
@@ -56,7 +56,7 @@ def lander_recipe(
         config = IlqlConfig(
             policy=lm.id, dataset=flights.id, name=f"ilql-{task_name}", reward_source="reward", reward=f"truth:{task_name}",
             shaping="token", environment=ENVIRONMENT, standardise=False, gamma=1.0, tau=own, cql_weight=0.0, beta=8.0,
-            learning_rate=2e-3, batch_size=32, num_steps=num_steps, num_looks=1, num_watched=16, max_new_tokens=40, seed=seed,
+            learning_rate=3e-3, polyak=0.1, batch_size=32, num_steps=num_steps, num_looks=1, num_watched=16, max_new_tokens=40, seed=seed,
         )  # fmt: skip
         artifact = execute("train.ilql", config)
         measured = lander_figures(load_policy(artifact), task, own, seed)
