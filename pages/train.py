@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from rmviz.ui import frame, job_drafts, job_launch, router
+from rmviz.ui import frame, job_drafts, job_launch, recipes, router
 from rmviz.ui.forms import checked, config_form
 from rmviz.ui.job_kinds import kind_picker
 from rmviz.ui.words import plain
@@ -13,6 +13,7 @@ job_drafts.take_link(workspace)
 artifacts = workspace.list()
 
 st.title("Train")
+recipes.shelf(workspace, artifacts)
 
 
 @frame.fragment

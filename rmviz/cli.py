@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from rmviz import cli_bench, cli_jobs, cli_label, cli_map, cli_probe
+from rmviz import cli_bench, cli_jobs, cli_label, cli_map, cli_probe, cli_recipe
 from rmviz.cli_flags import JsonOption, WorkspaceOption, artifact_lines, job_command, opened, show
 from rmviz.cli_open import LOOPBACK, open_app
 from rmviz.cli_world import build_demo, calibrated_probes
+from rmviz.configs.command import COMMANDS, GROUPS
 from rmviz.configs.kinds import KINDS
 from rmviz.errors import RmvizError
 from rmviz.jobs.progress import TerminalProgress
@@ -24,31 +25,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_groups = {
-    name: typer.Typer(help=text, no_args_is_help=True)
-    for name, text in {
-        "data": "Preference pairs and texts.",
-        "model": "Reward models that exist already.",
-        "train": "Make models.",
-        "sae": "Sparse autoencoders.",
-    }.items()
-}
+_groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
 for _name, _group in _groups.items():
     app.add_typer(_group, name=_name)
 app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_label.app, name="label")
-cli_map.add_to(app)
+app.add_typer(cli_map.app, name="map")
 cli_probe.add_to(app)
+app.add_typer(cli_recipe.app, name="recipe")
 
-_groups["data"].command("add")(job_command("data.add", KINDS["data.add"]))
-_groups["data"].command("repair")(job_command("data.repair", KINDS["data.repair"]))
-_groups["model"].command("add")(job_command("model.add", KINDS["model.add"]))
-_groups["model"].command("patch")(job_command("model.patch", KINDS["model.patch"]))
-_groups["train"].command("reward")(job_command("train.reward", KINDS["train.reward"]))
-_groups["train"].command("crosscoder")(job_command("train.crosscoder", KINDS["train.crosscoder"]))
-_groups["train"].command("ilql")(job_command("train.ilql", KINDS["train.ilql"]))
-_groups["sae"].command("train")(job_command("sae.train", KINDS["sae.train"]))
+for _kind, (_group_name, *_verb) in COMMANDS.items():
+    if _group_name in _groups:
+        _groups[_group_name].command(_verb[0])(job_command(_kind, KINDS[_kind]))
 app.command("effects")(job_command("effects", KINDS["effects"]))
 app.command("features")(job_command("features", KINDS["features"]))
 app.command("compare")(job_command("compare", KINDS["compare"]))

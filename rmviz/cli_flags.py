@@ -3,7 +3,7 @@
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -50,11 +50,30 @@ def artifact_lines(artifact: Artifact) -> list[str]:
     return [f"{artifact.kind} {artifact.name}  ({artifact.id})", *([f"  {figures}"] if figures else [])]
 
 
-def job_command(kind: str, config: type) -> Callable[..., None]:
-    """A command that runs one job kind; arguments are the config's required fields, options the others."""
+def job_command(
+    kind: str,
+    config: type,
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    without: Collection[str] = (),
+    help: str = "",
+    told: Callable[[Artifact], dict[str, Any]] = Artifact.manifest,
+    lines: Callable[[Artifact], list[str]] = artifact_lines,
+) -> Callable[..., None]:
+    """A command that runs one job kind; arguments are the config's required fields, options the others.
+
+    Args:
+        kind: The job kind.
+        config: The class of its config.
+        fixed: Values of fields that are no options.
+        without: Further fields that are no options; they keep their defaults.
+        help: What the command does, if not what the config's docstring says.
+        told: What `--json` prints of the result.
+        lines: What a person reads of it.
+    """
 
     def command(workspace: Path | None, as_json: bool, queue: bool, again: bool, runner: str, **values: Any) -> None:
-        settings = config(**values)
+        settings = config(**values, **(fixed or {}))
         if queue or again or runner:
             job = launch(kind, settings, opened(workspace), runner=runner, again=again)
             line = f"{job.state} {job.key}  (`rmviz jobs logs -f {job.key}` follows it)"
@@ -69,10 +88,11 @@ def job_command(kind: str, config: type) -> Callable[..., None]:
             then = execute(*more, space, progress) if more else None
         finally:
             progress.end()
-        result = artifact.manifest() | ({"then": then.manifest()} if then else {})
-        show(result, as_json, lambda: [*artifact_lines(artifact), *(artifact_lines(then) if then else [])])
+        result = told(artifact) | ({"then": then.manifest()} if then else {})
+        show(result, as_json, lambda: [*lines(artifact), *(artifact_lines(then) if then else [])])
 
-    parameters = [_parameter(f, get_type_hints(config)[f.name], field_docs(config)[f.name]) for f in fields(config)]
+    shown = [f for f in fields(config) if f.name not in {*without, *(fixed or {})}]
+    parameters = [_parameter(f, get_type_hints(config)[f.name], field_docs(config)[f.name]) for f in shown]
     parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, default, annotation in (
@@ -86,7 +106,7 @@ def job_command(kind: str, config: type) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(
         sorted(parameters, key=lambda p: p.default is not inspect.Parameter.empty)
     )  # type: ignore[attr-defined]
-    command.__doc__ = inspect.getdoc(config)
+    command.__doc__ = help or inspect.getdoc(config)
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
 
@@ -97,6 +117,8 @@ def _parameter(f: Any, hint: Any, doc: str) -> inspect.Parameter:
             f.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hint, typer.Argument(help=doc)]
         )
     default = f.default if f.default is not MISSING else f.default_factory()
+    flags = (f"--{f.name.replace('_', '-')}", f.metadata["also"]) if "also" in f.metadata else ()
+    option = typer.Option(*flags, help=doc)
     return inspect.Parameter(
-        f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, typer.Option(help=doc)]
+        f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
     )

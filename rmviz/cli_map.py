@@ -1,4 +1,4 @@
-"""`rmviz map …` and `rmviz recipe map`: search for maps, show them, compare them, write them out."""
+"""`rmviz map …`: search for maps, show them, compare them, write them out."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +13,6 @@ from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 
 app = typer.Typer(help="Maps: the best poem of every tone and genre.", no_args_is_help=True)
-recipe = typer.Typer(help="Whole experiments on the planted world, whose truth is known.", no_args_is_help=True)
-
-
-def add_to(root: typer.Typer) -> None:
-    """Put both groups below the root of the command line."""
-    root.add_typer(app, name="map")
-    root.add_typer(recipe, name="recipe")
 
 
 app.command("run")(job_command("map", KINDS["map"]))
@@ -99,25 +92,6 @@ def export(
 
     export_map(opened(workspace).resolve(map, "map"), to, value, by)
     show({"file": str(to)}, as_json, lambda: [f"{to}"])
-
-
-@recipe.command("map")
-def recipe_map(
-    seeds: Annotated[int, typer.Option(help="Runs of the search and of each baseline.")] = 5,
-    attempts: Annotated[int, typer.Option(help="Poems written in each run.")] = 2500,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Search the planted world's reward model, beside three baselines, and hold the map against the truth."""
-    from rmviz.qdaif.recipe import map_recipe
-    from rmviz.worker import execute
-
-    space, progress = opened(workspace), TerminalProgress()
-    try:
-        result = map_recipe(space, lambda kind, config: execute(kind, config, space, progress), seeds, attempts)
-    finally:
-        progress.end()
-    show(result, as_json, lambda: [f"{key:<16} {value}" for key, value in result.items()])
 
 
 def _rescored(config: MapRescoreConfig, space: Workspace, as_json: bool) -> None:

@@ -16,10 +16,18 @@ from rmviz.types import Report
 
 TASKS: dict[str, str] = {
     "data.add": "rmviz.data.add:run",
+    "data.ratings": "rmviz.data.rate:run",
     "data.repair": "rmviz.ablation.repair:run",
+    "data.pink_elephants": "rmviz.elephants.job:run",
     "model.add": "rmviz.models.register:run",
     "model.patch": "rmviz.sae.patch_job:run",
+    "data.preferences": "rmviz.training.gold_labels:run",
     "train.reward": "rmviz.training.reward:run",
+    "train.ppo": "rmviz.training.ppo:run",
+    "train.rest": "rmviz.training.rest:run",
+    "train.best_of_n": "rmviz.training.rest:run_best_of_n",
+    "train.rso": "rmviz.training.rso:run",
+    "train.dpo": "rmviz.training.dpo:run",
     "sae.train": "rmviz.sae.train:run",
     "effects": "rmviz.ablation.scan:run",
     "features": "rmviz.features.index:run",
@@ -39,6 +47,8 @@ TASKS: dict[str, str] = {
     "world.organism": "rmviz.sae.organism_job:run",
     "task.data": "rmviz.training.task_data:run",
     "task.policy": "rmviz.training.task_policy:run",
+    "data.mcts": "rmviz.training.mcts_job:run",
+    "recipe": "rmviz.recipes.job:run",
 }
 
 

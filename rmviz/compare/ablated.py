@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from rmviz.compare.statistics import NOTHING, Estimate, accuracy, accuracy_difference, changed, mcnemar
+from rmviz.compare.statistics import accuracy_difference, changed, mcnemar
+from rmviz.estimates import NOTHING, Estimate, accuracy
 
 
 def accuracy_effects(texts: pd.DataFrame, rows: Iterable[pd.DataFrame], seed: int = 0) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from rmviz.compare.statistics import right, wilson
+from rmviz.estimates import right, wilson
 
 _FEWEST = 10  # pairs in a bin; fewer pairs make fewer bins
 _DRAWS = 400

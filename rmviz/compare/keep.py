@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from rmviz.compare.slices import slice_table, slicings
+from rmviz.compare.slices import slice_table
 from rmviz.compare.tables import Rewards, calibration_table, margins_of, model_table, reward_table
+from rmviz.data.slices import slicings
 from rmviz.store.artifact import write_json
 from rmviz.store.tables import save_table
 

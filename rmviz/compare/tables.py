@@ -8,15 +8,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from rmviz.compare.calibration import calibration_bins, calibration_error, calibration_noise, calibration_slope
-from rmviz.compare.statistics import (
-    Estimate,
-    accuracy,
-    accuracy_difference,
-    correlation,
-    flipped,
-    mean,
-    ranks,
-)
+from rmviz.compare.statistics import accuracy_difference, flipped, ranks
+from rmviz.estimates import Estimate, accuracy, correlation, mean
 from rmviz.ranks import standardised
 from rmviz.types import Pair
 

@@ -70,6 +70,16 @@ def ceiling(default: Any) -> Any:
     return field(default=default, metadata={"ceiling": True})
 
 
+def verb(default: Any) -> Any:
+    """A field whose value is the last word of the command that runs its kind."""
+    return field(default=default, metadata={"verb": True})
+
+
+def also(flag: str, default: Any) -> Any:
+    """A field that the command line also takes under a shorter flag."""
+    return field(default=default, metadata={"also": flag, "often": True})
+
+
 def parent_list(*kinds: str, optional: bool = False) -> Any:
     """A text field that names artifacts of these kinds, with commas between them."""
     metadata = {"artifacts": kinds}

@@ -5,26 +5,34 @@ from pathlib import Path
 from typing import Any
 
 from rmviz.configs.base import required
+from rmviz.configs.kinds import KINDS
+
+GROUPS = {
+    "data": "Preference pairs and texts.",
+    "model": "Reward models that exist already.",
+    "train": "Make models.",
+    "sae": "Sparse autoencoders.",
+    "task": "Tasks whose true reward is known: their data, and small language models that know them.",
+}
+"""Groups of commands: each kind that begins so has a command in its group."""
 
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "data.add": ("data", "add"),
-    "data.repair": ("data", "repair"),
-    "model.add": ("model", "add"),
-    "model.patch": ("model", "patch"),
-    "train.reward": ("train", "reward"),
-    "sae.train": ("sae", "train"),
     "effects": ("effects",),
     "features": ("features",),
     "label.features": ("label", "features"),
     "compare": ("compare",),
-    "train.crosscoder": ("train", "crosscoder"),
-    "train.ilql": ("train", "ilql"),
     "map": ("map", "run"),
     "probe.euphemism": ("probe", "euphemism"),
     "probe.margins": ("margins",),
     "probe.spec": ("probe", "spec"),
     "probe.bias": ("probe", "bias"),
     "probe.tokens": ("probe", "tokens"),
+    "recipe": ("recipe",),
+} | {
+    kind: (group, verb.replace("_", "-"))
+    for kind in KINDS
+    for group, _, verb in [kind.partition(".")]
+    if group in GROUPS
 }
 """The command of each kind that has one of its own, after `rmviz`. The other kinds are launched from a file."""
 
@@ -51,7 +59,7 @@ def command_line(
     given = [str(getattr(config, f.name)) for f in fields(config) if required(f)]
     queued = ["--queue"] if queue and not place and not once_more else []
     words = [*options, *queued, *place, *once_more, *root]
-    verb = ["rmviz", *COMMANDS[kind]]
+    verb = ["rmviz", *COMMANDS[kind], *(str(getattr(config, f.name)) for f in fields(config) if f.metadata.get("verb"))]
     if any(word.startswith("-") for word in given):
         return [*verb, *words, "--", *given]
     return [*verb, *given, *words]
@@ -67,7 +75,7 @@ def _options(config: Any) -> list[str] | None:
     words: list[str] = []
     for f in fields(config):
         value = getattr(config, f.name)
-        if required(f) or value == _default(f):
+        if required(f) or f.metadata.get("verb") or value == _default(f):
             continue
         flag = f"--{f.name.replace('_', '-')}"
         if value is None or value == ():

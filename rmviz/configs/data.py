@@ -77,3 +77,39 @@ class RepairConfig:
         feature_list(self.features)
         require(self.min_share > 0, f"min_share must be above 0, got {self.min_share}")
         at_least(self, shard_size=1, max_tokens=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatingsConfig:
+    """Rate replies from many comparisons (Elo, Bradley–Terry), and make pairs with the difference of ratings as margin."""
+
+    source: str = parent("dataset", external=True)
+    """A dataset whose pairs share replies; or a file, a folder or a hub dataset of comparisons: columns item_a, item_b, winner
+    (a, b or tie) and, where replies answer prompts, prompt."""
+
+    name: str = ""
+    """What to call the dataset; the source's name and -rated when empty."""
+
+    pairs: Literal["compared", "all"] = often("compared")
+    """compared makes a pair of every two replies that were compared, all of every two replies to a prompt."""
+
+    least_gap: float = often(0.0)
+    """Least difference of strengths of a pair, in nats (0.69 is odds of two to one); smaller ones are left out."""
+
+    apart: bool = False
+    """Whether to rate replies to one prompt that were never compared, directly or through others, on scales of their own."""
+
+    prior: float = 5.0
+    """Standard deviation of strengths expected beforehand, in nats; it keeps a reply that always wins finite."""
+
+    heldout: float = 0.1
+    """Share of prompts kept out of all training; pairs with the same prompt stay together."""
+
+    seed: int = 0
+    """Seed of the split."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.source.strip()), "source must name a dataset, a file, a folder or a hub dataset, got nothing")
+        require(0 <= self.heldout < 1, f"heldout must be a share from 0 to below 1, got {self.heldout}")
+        require(self.prior > 0, f"prior must be above 0, got {self.prior}")
+        at_least(self, least_gap=0)

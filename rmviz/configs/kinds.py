@@ -2,24 +2,37 @@
 
 from rmviz.configs.compare import CompareConfig
 from rmviz.configs.crosscoder import CrosscoderConfig
-from rmviz.configs.data import DataConfig, RepairConfig
+from rmviz.configs.data import DataConfig, RatingsConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
+from rmviz.configs.elephants import PinkElephantsConfig
 from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
+from rmviz.configs.mcts import MctsConfig
 from rmviz.configs.models import ModelConfig, PatchConfig, RewardConfig
 from rmviz.configs.probes import BiasConfig, EuphemismConfig, SpecConfig
+from rmviz.configs.recipes import RecipeConfig
+from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig, RSOConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.tokens import TokensConfig
+from rmviz.configs.trl_policies import DPOConfig
 from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig, WorldDataConfig, WorldPolicyConfig
 
 KINDS: dict[str, type] = {
     "data.add": DataConfig,
+    "data.ratings": RatingsConfig,
     "data.repair": RepairConfig,
+    "data.pink_elephants": PinkElephantsConfig,
     "model.add": ModelConfig,
     "model.patch": PatchConfig,
+    "data.preferences": PreferencesConfig,
     "train.reward": RewardConfig,
+    "train.ppo": PPOConfig,
+    "train.rest": RestConfig,
+    "train.best_of_n": BestOfNConfig,
+    "train.rso": RSOConfig,
+    "train.dpo": DPOConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,
@@ -39,4 +52,6 @@ KINDS: dict[str, type] = {
     "world.organism": OrganismConfig,
     "task.data": TaskDataConfig,
     "task.policy": TaskPolicyConfig,
+    "data.mcts": MctsConfig,
+    "recipe": RecipeConfig,
 }

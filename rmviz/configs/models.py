@@ -76,6 +76,18 @@ def feature_scales(features: str, scale: float) -> dict[int, float]:
     return scales
 
 
+def step_list(steps: str) -> tuple[int, ...]:
+    """The steps in `10, 50, 200`, ascending, each once.
+
+    Raises:
+        ConfigError: It is written otherwise.
+    """
+    words = steps.replace(",", " ").split()
+    right = all(word.isascii() and word.isdigit() and 0 < len(word) < 12 and int(word) > 0 for word in words)
+    require(right, f"keep_at must be steps from 1 on, as in `10, 50, 200`, got {steps[:80]!r}")
+    return tuple(sorted({int(word) for word in words}))
+
+
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
     """Fine-tune a reward model on preference pairs (Bradley–Terry)."""
@@ -113,13 +125,42 @@ class RewardConfig:
     num_checkpoints: int = 2
     """Checkpoints kept as reward models of their own, evenly spaced; the last is the result."""
 
+    keep_at: str = ""
+    """Further steps whose checkpoint is kept, as in `10, 50, 200`."""
+
     center_rewards: float = 0.01
     """Weight of the penalty that keeps the mean reward near zero (0: none)."""
+
+    label_smoothing: float = 0.0
+    """Share of labels taken to be flipped, from 0 to below 0.5: the loss then stops paying for ever larger margins."""
+
+    margin_column: str = ""
+    """Column of the data that says by how much the chosen reply is better: the reward difference that is asked for.
+    Missing values count as 0; no margins when empty."""
+
+    weigh: Literal["pairs", "replies"] = "pairs"
+    """pairs counts each pair alike. replies divides a pair's weight by K − 1 where its prompt has K replies, so that the
+    replies of a long ranking count no more than those of a short one."""
+
+    resample: bool = False
+    """Whether to draw the training pairs anew with replacement, by the seed (a bootstrap, for ensembles)."""
+
+    lora_rank: int = 0
+    """Rank of the low-rank updates trained in place of the weights, merged into them when kept; 0 trains all weights."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the training arithmetic; the weights stay float32. auto takes bfloat16 on GPUs that have it."""
 
     seed: int = 0
     """Seed of the head, the order of pairs and dropout."""
 
     def __post_init__(self) -> None:
+        at_least(self, lora_rank=0)
+        step_list(self.keep_at)
+        require(
+            0 <= self.label_smoothing < 0.5,
+            f"label_smoothing must be a share of labels from 0 to below 0.5, got {self.label_smoothing}",
+        )
         at_least(self, max_length=8, num_pairs=0, batch_size=1, num_processes=1, num_checkpoints=1, center_rewards=0)
         require(
             self.batch_size % self.num_processes == 0,

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-_WITHOUT_MODEL = ("data.add", "world.data")
+_WITHOUT_MODEL = ("data.add", "data.ratings", "world.data", "task.data")
 _SHARDED = (
     "effects",
     "compare",
+    "data.mcts",
     "data.repair",
+    "data.pink_elephants",
     "label.features",
     "probe.bias",
     "probe.euphemism",

@@ -12,6 +12,11 @@ LABELS = {"tiny": "Tiny", "laptop": "Laptop", "gpu": "One GPU"}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "data.add": {"tiny": {"limit": 500}, "laptop": {"limit": 20_000}, "gpu": {"limit": 0}},
+    "data.pink_elephants": {
+        "tiny": {"num_conversations": 200, "plans_per_pair": 2},
+        "laptop": {"num_conversations": 2_000, "plans_per_pair": 4},
+        "gpu": {"num_conversations": 200_000, "plans_per_pair": 50},
+    },
     "model.add": {"tiny": {"max_length": 64}, "laptop": {"max_length": 256}, "gpu": {"max_length": 0}},
     "train.reward": {
         "tiny": {"num_pairs": 256, "max_length": 64, "batch_size": 8, "num_checkpoints": 1},
@@ -57,6 +62,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "num_pairs": 2_000,
         },
     },
+    "recipe": {"tiny": {"num_seeds": 2}, "laptop": {"num_seeds": 5}, "gpu": {"num_seeds": 10}},
     "map": {
         "tiny": {"num_attempts": 200, "num_initial": 50, "batch_size": 25, "num_resamples": 200},
         "laptop": {"num_attempts": 2_500, "num_initial": 250, "batch_size": 50, "num_resamples": 1_000},
@@ -87,6 +93,42 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "tiny": {"num_explained": 20, "shard_size": 512, "max_tokens": 2_048},
         "laptop": {"num_explained": 200, "shard_size": 2_048, "max_tokens": 8_192},
         "gpu": {"num_explained": 0, "shard_size": 8_192, "max_tokens": 65_536},
+    },
+    "train.ppo": {
+        "tiny": {"num_steps": 10, "num_replies": 32, "max_new_tokens": 16, "num_looks": 2, "num_watched": 16},
+        "laptop": {"num_steps": 60, "num_replies": 128, "max_new_tokens": 64, "num_looks": 8, "num_watched": 64},
+        "gpu": {"num_steps": 300, "num_replies": 512, "max_new_tokens": 256, "num_looks": 20, "num_watched": 256},
+    },
+    "train.rest": {
+        "tiny": {"num_grow": 1, "num_improve": 2, "num_steps": 10, "draw_prompts": 32, "max_new_tokens": 16},
+        "laptop": {"num_grow": 3, "num_improve": 3, "num_steps": 60, "draw_prompts": 256, "max_new_tokens": 64},
+        "gpu": {"num_grow": 4, "num_improve": 4, "num_steps": 200, "draw_prompts": 2_048, "max_new_tokens": 256},
+    },
+    "train.best_of_n": {
+        "tiny": {"num_steps": 10, "draw_prompts": 32, "samples_per_prompt": 4, "max_new_tokens": 16},
+        "laptop": {"num_steps": 120, "draw_prompts": 256, "samples_per_prompt": 16, "max_new_tokens": 64},
+        "gpu": {"num_steps": 400, "draw_prompts": 2_048, "samples_per_prompt": 16, "max_new_tokens": 256},
+    },
+    "train.rso": {
+        "tiny": {"num_steps": 10, "draw_prompts": 32, "samples_per_prompt": 8, "max_new_tokens": 16},
+        "laptop": {"num_steps": 120, "draw_prompts": 256, "samples_per_prompt": 32, "max_new_tokens": 64},
+        "gpu": {"num_steps": 400, "draw_prompts": 2_048, "samples_per_prompt": 64, "max_new_tokens": 256},
+    },
+    "data.preferences": {
+        "tiny": {"num_pairs": 100, "max_new_tokens": 16},
+        "laptop": {"num_pairs": 1_000, "max_new_tokens": 64},
+        "gpu": {"num_pairs": 20_000, "max_new_tokens": 256},
+    },
+    "task.data": {"tiny": {"num_pairs": 200}, "laptop": {"num_pairs": 2_000}, "gpu": {"num_pairs": 20_000}},
+    "task.policy": {
+        "tiny": {"num_steps": 100, "batch_size": 16, "d_model": 16, "num_blocks": 1},
+        "laptop": {"num_steps": 500, "batch_size": 64, "d_model": 64, "num_blocks": 2},
+        "gpu": {"num_steps": 3_000, "batch_size": 256, "d_model": 128, "num_blocks": 4},
+    },
+    "data.mcts": {
+        "tiny": {"num_problems": 32, "num_simulations": 8, "shard_size": 16},
+        "laptop": {"num_problems": 512, "num_simulations": 32, "shard_size": 128},
+        "gpu": {"num_problems": 20_000, "num_simulations": 128, "shard_size": 1_024},
     },
     "world.data": {"tiny": {"num_pairs": 500}, "laptop": {"num_pairs": 6_000}, "gpu": {"num_pairs": 40_000}},
     "world.policy": {

@@ -76,7 +76,7 @@ class OrganismConfig:
         at_least(self, num_texts=2)
 
 
-TaskName = Literal["knapsack", "elephants", "lander", "world"]
+TaskName = Literal["knapsack", "knapsack-hard", "knapsack-large", "elephants", "lander", "world"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -207,16 +207,30 @@ class Policy:
             draws = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         with torch.random.fork_rng():
             torch.manual_seed(seed % 2**63)
-            found = self.model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, pad_token_id=self.pad_id,
-                eos_token_id=self.eos_id, **draws,
-            )  # fmt: skip
+            try:
+                found = self.model.generate(
+                    input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, pad_token_id=self.pad_id,
+                    eos_token_id=self.eos_id, **draws,
+                )  # fmt: skip
+            except RuntimeError as error:
+                if "probability tensor" not in str(error):
+                    raise
+                raise ModelError(
+                    f"{self.name or 'the policy'} gives no probabilities any more: its weights have diverged; lower "
+                    f"learning_rate, and go on from the last good checkpoint"
+                ) from error
         return [_until_eos(row, self.eos_id) for row in found[:, width:].tolist()]
 
     def _reply(self, prompt: str, given: tuple[int, ...], written: tuple[int, ...]) -> Reply:
         ended = bool(written) and written[-1] == self.eos_id
-        text = self.tokenizer.decode(written[: len(written) - ended], skip_special_tokens=True)
-        return Reply(prompt=prompt, text=text.lstrip(" "), tokens=Tokens((*given, *written), len(given)), ended=ended)
+        return Reply(
+            prompt=prompt, text=self.text_of(written), tokens=Tokens((*given, *written), len(given)), ended=ended
+        )
+
+    def text_of(self, written: Sequence[int]) -> str:
+        """What the ids of a reply say, without the EOS that ends it: the text that is paid."""
+        ended = len(written) > 0 and written[-1] == self.eos_id
+        return self.tokenizer.decode(written[: len(written) - ended], skip_special_tokens=True).lstrip(" ")
 
 
 def _until_eos(ids: Sequence[int], eos_id: int) -> tuple[int, ...]:

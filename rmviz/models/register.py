@@ -52,6 +52,7 @@ def keep_reward_model(
     format: str = "auto",
     max_length: int = 0,
     append_eos: bool | None = None,
+    records: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """Keep a trained reward model: weights (safetensors), tokenizer and record in one artifact.
 
@@ -66,6 +67,7 @@ def keep_reward_model(
         format: How prompt and reply become one input; the model's own when auto.
         max_length: Longest input in tokens; the model's own when 0.
         append_eos: Whether texts end with EOS; the model's own when None.
+        records: Further JSON files to keep, by name.
 
     Raises:
         ModelError: What was saved is no reward model; nothing is kept then.
@@ -98,6 +100,8 @@ def keep_reward_model(
         reason = rm.format_reason if rm and rm.format == kept.format else kept.format_reason
         record = record_of(kept) | {"source": "model", "format_reason": reason}
         write_json(draft.folder / "reward_model.json", record)
+        for file, content in (records or {}).items():
+            write_json(draft.folder / file, content)
         draft.metrics |= facts_of(kept) | dict(metrics or {})
     return draft.kept
 

@@ -124,7 +124,9 @@ def sizes_of(model: Any) -> tuple[int, int]:
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     embeddings = inner.get_output_embeddings()
     if embeddings is None:
-        raise ModelError("this model has no output embeddings, so it has no next tokens to value; use a causal language model")
+        raise ModelError(
+            "this model has no output embeddings, so it has no next tokens to value; use a causal language model"
+        )
     return int(embeddings.weight.shape[1]), int(embeddings.weight.shape[0])
 
 

@@ -1,6 +1,7 @@
 """`rmviz recipe map`: search the planted world's reward model beside the baselines, and hold the map against the truth."""
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,10 @@ from rmviz.models.load import from_artifact
 from rmviz.qdaif.statistics import expected_best, summary_of
 from rmviz.ranks import spearman
 from rmviz.store.artifact import Artifact
+from rmviz.store.experiments import Curves, Experiment, Figure, keep_experiment
 from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace
-from rmviz.types import Text
+from rmviz.types import Report, Text
 from rmviz.world.grammar import poem
 from rmviz.world.recipe import demo_configs
 from rmviz.world.truth import TRUTH
@@ -23,9 +25,78 @@ from rmviz.world.truth import TRUTH
 Execute = Callable[[str, Any], Artifact]
 _STEPS = ("world", "world-lm", "world-rm")
 _NAMES = ("world-rm", "world-lm")
+_ATTEMPTS = 2_500
 
 
-def map_recipe(space: Workspace, execute: Execute, num_seeds: int, num_attempts: int) -> dict[str, Any]:
+def run(
+    space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int, num_attempts: int = 0
+) -> Artifact:
+    """The recipe `map`: an experiment whose facts are those of `map_recipe`; `num_attempts` poems a run, 2,500 when 0."""
+    start, num_attempts = time.monotonic(), num_attempts or _ATTEMPTS
+    facts = map_recipe(space, execute, num_seeds, num_attempts, seed, report)
+    artifact = space.resolve(facts["map"], "map")
+    curves = load_table(artifact.path("curves.parquet"))
+    names = {int(str(run)): str(method) for run, method in curves.groupby("run")["method"].first().items()}
+    rows = [
+        {"arm": names[int(run)], "seed": int(run), "x": int(attempt), "y": float(score)}
+        for run, attempt, score in zip(curves["run"], curves["attempt"], curves["qd_score"], strict=True)
+    ]
+    experiment = Experiment(
+        title="A map of the planted world",
+        found=_found(facts),
+        figures=[
+            Figure(name="coverage", meaning="Share of cells with a poem in them.", unit="share", **facts["coverage"]),
+            Figure(
+                name="truth_spearman",
+                meaning="Rank correlation of the cells' expected best with what is true; a perfect search of this reward "
+                f"model reaches {_told(facts['truth_ceiling'])}.",
+                unit="Spearman",
+                **facts["truth_spearman"],
+            ),
+            *(
+                Figure(name=f"qd_score_{method}", meaning="Sum of the elites' rewards.", unit="QD score", **one)
+                for method, one in facts["qd_score"].items()
+            ),
+        ],
+        arms=[{"name": method} for method in facts["qd_score"]],
+        curves=[Curves(title="QD score", meaning="Sum of the elites' rewards.", x="attempts", y="QD score", rows=rows)],
+        tables={"lowest rows and columns": [{"label": one} for one in facts["lowest"]]},
+        facts=facts,
+        links=[*artifact.parents, artifact.id],
+        seeds=num_seeds,
+        seconds=round(time.monotonic() - start, 1),
+        command=f"rmviz recipe map --seeds {num_seeds} --attempts {num_attempts} --seed {seed}",
+    )
+    config = {"name": "map", "num_seeds": num_seeds, "num_attempts": num_attempts, "seed": seed}
+    return keep_experiment(space, experiment, name="map", key=report.key, config=config)
+
+
+def _found(facts: dict[str, Any]) -> list[str]:
+    scores = {method: one["mean"] for method, one in facts["qd_score"].items() if one["mean"] is not None}
+    best = max((method for method in scores if method != "qdaif"), key=lambda method: scores[method], default="")
+    sentences = [
+        f"The search fills {facts['coverage']['mean']:.0%} of the cells.",
+        f"Its map ranks the cells as the truth does with Spearman {_told(facts['truth_spearman']['mean'])}; a perfect search "
+        f"of this reward model would reach {_told(facts['truth_ceiling'])}.",
+    ]
+    if best and "qdaif" in scores:
+        more = scores["qdaif"] - scores[best]
+        sentences.append(
+            f"Its QD score is {abs(more):.3g} {'above' if more > 0 else 'below'} that of the best baseline ({best})."
+        )
+    for label in ("sonnet", "reflective"):
+        low = "is the lowest" if label in facts["lowest"] else "is not the lowest"
+        sentences.append(f"The label {label}, which the truth punishes, {low} (p = {facts[f'{label}_p']:.2g}).")
+    return sentences
+
+
+def _told(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def map_recipe(
+    space: Workspace, execute: Execute, num_seeds: int, num_attempts: int, seed: int = 0, report: Report | None = None
+) -> dict[str, Any]:
     """Build what is not there of the planted world, run the search and its baselines, and report.
 
     Args:
@@ -33,19 +104,25 @@ def map_recipe(space: Workspace, execute: Execute, num_seeds: int, num_attempts:
         execute: Does a job, or finds that it is done.
         num_seeds: Runs of each method.
         num_attempts: Poems of each run.
+        seed: Of the searches.
+        report: Told how many of the steps are done.
 
     Returns:
         `coverage`, `truth_spearman` and `seconds` (of one QDAIF run), each with mean, low and high over seeds; `sonnet_p` and
         `reflective_p`, each one-sided, adjusted for its axis; `loop_share`; `qd_score` by method; `best` by method; `map`;
         `truth_ceiling`, the Spearman that a perfect search of this reward model could reach.
     """
-    for name, kind, config in demo_configs():
-        if name in _STEPS:
-            execute(kind, config)
+    steps = [(kind, config) for name, kind, config in demo_configs() if name in _STEPS]
+    for number, (kind, config) in enumerate(steps):
+        if report:
+            report(number, len(steps) + 1)
+        execute(kind, config)
+    if report:
+        report(len(steps), len(steps) + 1)
     config = MapConfig(
         model=space.resolve(_NAMES[0], "reward_model").id, policy=space.resolve(_NAMES[1], "policy").id,
         name="world-map", baselines=True, num_repeats=num_seeds, num_attempts=num_attempts,
-        num_initial=min(250, num_attempts),
+        num_initial=min(250, num_attempts), seed=seed,
     )  # fmt: skip
     artifact = execute("map", config)
     n = int(artifact.read_json("map.json")["n"])

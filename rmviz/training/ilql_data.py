@@ -77,7 +77,9 @@ def episodes(
     rows: list[Episode] = []
     for start in range(0, len(texts), _AT_ONCE):
         some = texts[start : start + _AT_ONCE]
-        rows += _episodes(config, policy, some, (whole[start : start + _AT_ONCE] - scale[0]) / scale[1], scorer, scale[1])
+        rows += _episodes(
+            config, policy, some, (whole[start : start + _AT_ONCE] - scale[0]) / scale[1], scorer, scale[1]
+        )
         told(start + len(some))
     rows = [one for one in rows if one.actions.any()]
     if len(rows) < 2:

@@ -53,7 +53,7 @@ def next_values(values: Float[Tensor, " action"], last: Bool[Tensor, " action"])
 
 
 def q_targets(steps: Steps, values: Float[Tensor, " action"], gamma: float) -> Float[Tensor, " action"]:
-    """r + γ V(s'), which takes no gradient.
+    """R + γ V(s'), which takes no gradient.
 
     Source: Kostrikov et al. 2021, eq. 6; Snell et al. 2022, section 4.
     """
@@ -121,7 +121,9 @@ def neutral_loss(
     q: tuple[Float[Tensor, "step token"], Float[Tensor, "step token"]], values: Float[Tensor, " step"]
 ) -> Float[Tensor, ""]:
     """Draws Q of every token and V together where the environment writes, so that no token of it is preferred; 0 without any."""
-    return sum(((one - values[:, None]).square().mean(1).sum() for one in q), start=torch.zeros(())) / max(1, len(values))
+    return sum(((one - values[:, None]).square().mean(1).sum() for one in q), start=torch.zeros(())) / max(
+        1, len(values)
+    )
 
 
 def shaped(

@@ -67,12 +67,12 @@ class Loop:
             ModelError: The loss or its gradient is not a number any more.
         """
         if not bool(torch.isfinite(loss)):
-            raise ModelError(self._diverged("loss"))
+            raise ModelError(diverged("loss", self.step + 1, self.num_steps, self._rate))
         self._optimizer.zero_grad()
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self._weights, self._clip))
         if not math.isfinite(norm):
-            raise ModelError(self._diverged("gradient"))
+            raise ModelError(diverged("gradient", self.step + 1, self.num_steps, self._rate))
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate * schedule(self.step, self.num_steps)
         self._optimizer.step()
@@ -85,11 +85,13 @@ class Loop:
             self._told = now
             self.report(self.step + 1, self.num_steps, metrics)
 
-    def _diverged(self, what: str) -> str:
-        return (
-            f"the {what} is not a number any more at step {self.step + 1} of {self.num_steps}; training stopped at the last "
-            f"good checkpoint. Lower learning_rate (now {self._rate:g}), or check the rewards and the data"
-        )
+
+def diverged(what: str, step: int, num_steps: int, learning_rate: float) -> str:
+    """What to say where the loss (or its gradient) is not a number any more."""
+    return (
+        f"the {what} is not a number any more at step {step} of {num_steps}; training stopped at the last good checkpoint. "
+        f"Lower learning_rate (now {learning_rate:g}), or check the rewards and the data"
+    )
 
 
 def schedule(step: int, num_steps: int) -> float:
@@ -104,8 +106,16 @@ def mixed(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     Raises:
         ModelError: bfloat16 is asked for on a GPU that does not have it.
     """
+    return torch.autocast(device.type, dtype=torch.bfloat16) if in_bfloat16(precision, device) else nullcontext()
+
+
+def in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether arithmetic is in bfloat16: where it is asked for, or auto finds a GPU that has it.
+
+    Raises:
+        ModelError: It is asked for on a GPU that does not have it.
+    """
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     if precision == "bfloat16" and device.type == "cuda" and not able:
         raise ModelError("this GPU has no bfloat16; choose precision float32")
-    wanted = precision == "bfloat16" or (precision == "auto" and able)
-    return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
+    return precision == "bfloat16" or (precision == "auto" and able)

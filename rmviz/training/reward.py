@@ -1,9 +1,8 @@
 """The reward training job: Bradley–Terry on preference pairs with TRL, measured on held-out pairs, resumable."""
 
-import json
-import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,23 @@ from datasets import Dataset
 from transformers import PrinterCallback
 
 from rmviz.configs.base import to_dict
-from rmviz.configs.models import RewardConfig
+from rmviz.configs.models import RewardConfig, step_list
 from rmviz.data.load import dataset_pairs
-from rmviz.errors import DataError, ModelError
+from rmviz.errors import ConfigError, DataError, ModelError
 from rmviz.jobs.interrupts import deferred_interrupt
 from rmviz.models.load import load_base
 from rmviz.models.register import keep_reward_model
 from rmviz.models.reward_model import RewardModel
-from rmviz.store.artifact import Artifact, write_json
+from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.training.distributed import ranks
-from rmviz.training.figures import CHANCE, length_baseline, pair_accuracy
-from rmviz.training.pairs import PairCollator, encoded_sides, token_dataset
+from rmviz.training.heldout import SLICES, Heldout
+from rmviz.training.lora import add_lora, merged
+from rmviz.training.pairs import PairCollator, pair_margins, reply_weights, token_dataset
 from rmviz.training.progress import Progress, last_checkpoint
 from rmviz.training.trainers import RewardArguments, RewardTrainer
-from rmviz.types import Pair, Report
+from rmviz.types import Report
 
-_log = logging.getLogger(__name__)
 MOST_HELDOUT = 2000
 """Held-out pairs measured at most, drawn with the seed."""
 
@@ -44,31 +43,37 @@ _WARMUP = 0.05
 def run(config: RewardConfig, workspace: Workspace, report: Report) -> Artifact:
     """Train a reward model and keep it, with earlier checkpoints as reward models of their own.
 
-    Metrics: `accuracy` on held-out pairs (ties count half), `accuracy_before` (the untrained head), `chance`,
-    `length_baseline` (prefer the longer reply), `num_pairs`, `num_heldout`, `num_same` (pairs left out because cutting
-    made their sides equal), `steps`, `seed`, `reward_mean` and `reward_std` over held-out texts; the held-out figures
-    are None where the dataset has no held-out pair.
+    Metrics: `accuracy` on held-out pairs (ties count half) with its 95 % interval, `accuracy_before` (the untrained
+    head), `chance`, `length_baseline` (prefer the longer reply), `num_pairs`, `num_heldout`, `num_same` (pairs left out
+    because cutting made their sides equal), `num_cut` (pairs of which a text lost its start), `steps`, `seed`,
+    `reward_mean` and `reward_std` over held-out texts; the held-out figures are None where the dataset has no held-out
+    pair. Beside the weights lies the accuracy by slice of the held-out pairs.
 
     Raises:
-        DataError: The dataset has no pairs, or too few, to train on.
+        ConfigError: A step to keep lies beyond the last one.
+        DataError: The dataset has no pairs, or too few, to train on, or margins that are no numbers.
         ModelError: The base cannot be loaded, or training diverged.
     """
     dataset = workspace.resolve(config.dataset, "dataset")
     base = _base_artifact(config, workspace)
-    rm, tokens, num_same = _prepared(config, dataset, base, report)
-    heldout = _Heldout(rm, dataset_pairs(dataset, "heldout", MOST_HELDOUT, config.seed), report.folder)
+    rm, tokens, counts = _prepared(config, dataset, base, report)
+    heldout = Heldout(rm, dataset_pairs(dataset, "heldout", MOST_HELDOUT, config.seed), report.folder)
 
     name = config.name or f"{rm.name}-{dataset.name}"
     key = report.key
-    fixed = {"num_pairs": len(tokens), "num_same": num_same, "seed": config.seed, **heldout.baselines}
+    fixed = {"num_pairs": len(tokens), **counts, "seed": config.seed, **heldout.baselines}
     parents = (dataset.id, *((base.id,) if base else ()))
 
     def keep(step: int, *, last: bool = False) -> Artifact:
         step_key, step_name = (key, name) if last else (f"{key}/step-{step}", f"{name}@step-{step}")
-        return workspace.by_key(step_key) or keep_reward_model(
-            workspace, rm, name=step_name, key=step_key, config=to_dict(config), parents=parents,
-            metrics=fixed | {"steps": step} | heldout.figures(),
-        )  # fmt: skip
+        if done := workspace.by_key(step_key):
+            return done
+        with merged(rm) if config.lora_rank else nullcontext():
+            measured = heldout.measured()
+            return keep_reward_model(
+                workspace, rm, name=step_name, key=step_key, config=to_dict(config), parents=parents,
+                metrics=fixed | {"steps": step} | measured.figures, records={SLICES: measured.slices},
+            )  # fmt: skip
 
     with ranks(config.num_processes, "train.reward", config, workspace.root, report.folder, f"{__name__}:follow"):
         num_steps = _train(rm, config, tokens, report, keep)
@@ -99,19 +104,29 @@ class _Silent:
 
 def _prepared(
     config: RewardConfig, dataset: Artifact, base: Artifact | None, report: Report
-) -> tuple[RewardModel, Dataset, int]:
-    """The model to train, its pairs as tokens, and how many pairs were left out as the same on both sides."""
+) -> tuple[RewardModel, Dataset, dict[str, int]]:
+    """The model to train, its pairs as tokens, and how many of them were cut, left out or drawn."""
     pairs = dataset_pairs(dataset, "train", config.num_pairs, config.seed)
     _require_enough(dataset, len(pairs), "")
+    further = {"margin": pair_margins(pairs, config.margin_column)} if config.margin_column else {}
+    further |= {"weight": reply_weights(pairs)} if config.weigh == "replies" else {}
     rm = load_base(base or config.base, seed=config.seed, format=config.format, max_length=config.max_length)
     _give_pad_token(rm)
-    tokens, num_same = token_dataset(
-        rm, pairs, lambda done: report(0, _num_steps(config, done), {"pairs_read": float(done)})
+    tokens, num_same, num_cut = token_dataset(
+        rm, pairs, lambda done: report(0, _num_steps(config, done), {"pairs_read": float(done)}), further
     )
     _require_enough(
         dataset, len(tokens), f": {num_same} are the same on both sides in their last {rm.max_length} tokens"
     )
-    return rm, tokens, num_same
+    counts = {"num_same": num_same, "num_cut": num_cut}
+    if config.resample:
+        drawn = np.random.default_rng(config.seed).integers(len(tokens), size=len(tokens))
+        tokens = tokens.select(drawn)
+        counts["num_distinct"] = len(np.unique(drawn))
+    _check_kept_steps(config, len(tokens))
+    if config.lora_rank:
+        add_lora(rm, config.lora_rank, config.seed)
+    return rm, tokens, counts
 
 
 def _train(rm: RewardModel, config: RewardConfig, tokens: Dataset, report: Report, keep: Callable[[int], Any]) -> int:
@@ -122,10 +137,15 @@ def _train(rm: RewardModel, config: RewardConfig, tokens: Dataset, report: Repor
         trainer = RewardTrainer(
             model=rm.model,
             args=_arguments(rm, config, folder, len(tokens)),
+            smoothing=config.label_smoothing,
             processing_class=rm.tokenizer,
             train_dataset=tokens,
             data_collator=PairCollator(rm.pad_id),
-            callbacks=[Progress(report, stop, num_checkpoints=config.num_checkpoints, keep=keep)],
+            callbacks=[
+                Progress(
+                    report, stop, num_checkpoints=config.num_checkpoints, keep=keep, keep_at=step_list(config.keep_at)
+                )
+            ],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -150,7 +170,7 @@ def _arguments(rm: RewardModel, config: RewardConfig, folder: Path, num_pairs: i
         max_length=None,  # the reward model has cut already; TRL would drop what is longer
         seed=config.seed,
         use_cpu=on_cpu,
-        bf16=not on_cpu and rm.device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        bf16=_in_bfloat16(config.precision, rm.device),
         activation_checkpointing=False,
         save_strategy="no",  # Progress asks for checkpoints, by the clock
         save_total_limit=2,
@@ -167,54 +187,28 @@ def _arguments(rm: RewardModel, config: RewardConfig, folder: Path, num_pairs: i
     return arguments
 
 
+def _in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether the training arithmetic is bfloat16.
+
+    Raises:
+        ModelError: It is asked for, and the device has none.
+    """
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if precision == "bfloat16" and not (on_gpu or device.type == "cpu"):
+        raise ModelError(
+            f"the device {device} has no bfloat16 arithmetic for training; set precision to float32 or auto"
+        )
+    return precision == "bfloat16" or (precision == "auto" and on_gpu)
+
+
+def _check_kept_steps(config: RewardConfig, num_pairs: int) -> None:
+    last, kept = _num_steps(config, num_pairs), step_list(config.keep_at)
+    if kept and kept[-1] > last:
+        raise ConfigError(f"keep_at names step {kept[-1]}, and this training has {last}; name steps up to {last}")
+
+
 def _num_steps(config: RewardConfig, num_pairs: int) -> int:
     return math.ceil(math.ceil(num_pairs / config.batch_size) * config.num_epochs)
-
-
-class _Heldout:
-    """The held-out pairs, encoded once and scored at every checkpoint."""
-
-    def __init__(self, rm: RewardModel, pairs: Sequence[Pair], folder: Path) -> None:
-        self.rm, self.pairs = rm, pairs
-        self.chosen, self.rejected = encoded_sides(rm, pairs)
-        if not pairs:
-            _log.warning("no held-out pairs: accuracy is not measured; add the data with heldout above 0")
-        noted = folder / "accuracy_before.json"
-        if not noted.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(noted, self.figures()["accuracy"])
-        self.before = json.loads(noted.read_text(encoding="utf-8"))
-
-    @property
-    def baselines(self) -> dict[str, float | None]:
-        """What accuracy is read against."""
-        return {
-            "num_heldout": len(self.pairs),
-            "accuracy_before": self.before,
-            "chance": CHANCE,
-            "length_baseline": length_baseline(self.pairs) if self.pairs else None,
-        }
-
-    def figures(self) -> dict[str, float | None]:
-        """Accuracy, and mean and standard deviation of the reward, of the model as it is now.
-
-        Raises:
-            ModelError: A weight or a reward is not a number.
-        """
-        if not all(bool(torch.isfinite(weights).all()) for weights in self.rm.model.parameters()):
-            raise ModelError("the weights are not numbers any more: training diverged; lower learning_rate")
-        if not self.pairs:
-            return {"accuracy": None, "reward_mean": None, "reward_std": None}
-        training = self.rm.model.training
-        self.rm.model.eval()
-        rewards = self.rm.score_encoded([*self.chosen, *self.rejected])
-        self.rm.model.train(training)
-        chosen, rejected = np.split(rewards, 2)
-        return {
-            "accuracy": pair_accuracy(chosen, rejected),
-            "reward_mean": float(rewards.mean()),
-            "reward_std": float(rewards.std()),
-        }
 
 
 def _require_enough(dataset: Artifact, num_pairs: int, why: str) -> None:

@@ -76,14 +76,20 @@ class PolicyWatch:
             return {}
         file = self._folder / f"{step:08d}.json"
         if not file.exists():
-            replies = self.policy.sample(self.prompts, **self._draws)
-            texts = [reply.text for reply in replies]
-            rewards = {name: paid(scorer, self.prompts, texts) for name, scorer in self.scorers.items()}
-            if self._reader:
-                save_table(self._reader.firings(self.prompts, texts), file.with_suffix(".parquet"))
-            write_json(file, self._figures(replies, rewards))
+            training = self.policy.model.training
+            self.policy.model.eval()
+            self._take(file)
+            self.policy.model.train(training)
         found = json.loads(file.read_text(encoding="utf-8"))
         return {name: float(value) for name, value in found["metrics"].items() if value is not None}
+
+    def _take(self, file: Path) -> None:
+        replies = self.policy.sample(self.prompts, **self._draws)
+        texts = [reply.text for reply in replies]
+        rewards = {name: paid(scorer, self.prompts, texts) for name, scorer in self.scorers.items()}
+        if self._reader:
+            save_table(self._reader.firings(self.prompts, texts), file.with_suffix(".parquet"))
+        write_json(file, self._figures(replies, rewards))
 
     def _figures(self, replies: Sequence[Reply], rewards: Mapping[str, np.ndarray]) -> dict[str, Any]:
         kl, entropy = kl_and_entropy(self.policy, self.reference, [reply.tokens for reply in replies])

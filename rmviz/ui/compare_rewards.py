@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from rmviz.compare.statistics import correlation
+from rmviz.estimates import correlation
 from rmviz.plots.captions import caption
 from rmviz.plots.compare import calibration_curves, compared_scatter, length_dots
 from rmviz.ui import compare_flips, compare_tables, export, pickers

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from rmviz.compare.slices import slice_table, slicings
+from rmviz.compare.slices import slice_table
 from rmviz.compare.tables import arranged, flip_table, margins_of, model_table
+from rmviz.data.slices import slicings
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
 from rmviz.ui.words import interval, number

@@ -59,7 +59,9 @@ class LanderTask:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Every move and every place is one token; the flight's number is bytes."""
         places = " ".join(f"{row}{column}" for row in _LETTERS for column in _LETTERS)
-        return word_tokenizer((f"flight from {' '.join(MOVES)} {places}", f" flight {' '.join(MOVES)}"), self.max_length)
+        return word_tokenizer(
+            (f"flight from {' '.join(MOVES)} {places}", f" flight {' '.join(MOVES)}"), self.max_length
+        )
 
     def prompt(self, rng: random.Random) -> str:
         """A flight from any free place; its number only tells flights apart."""
@@ -175,7 +177,9 @@ def expectile_values(
 def _expectiles(q: np.ndarray, weights: np.ndarray, tau: float) -> np.ndarray:
     """The τ-expectile of each row: where the weighted means of what lies above and below balance."""
     found = (q * weights).sum(1)
-    for _ in range(100):  # Newton's method on a piecewise linear function: exact after as many steps as there are pieces
+    for _ in range(
+        100
+    ):  # Newton's method on a piecewise linear function: exact after as many steps as there are pieces
         sides = np.where(q > found[:, None], tau, 1 - tau) * weights
         found = (sides * q).sum(1) / sides.sum(1)
     return found

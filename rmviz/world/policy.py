@@ -204,7 +204,7 @@ def sampled_replies(
 
 def save_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     """Write weights and optimizer state after `step` steps, in one file that is whole or not there."""
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = {f"model/{name}": tensor for name, tensor in _distinct(model).items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
     beside = path.with_suffix(".part")
@@ -230,9 +230,9 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         step = int(file.metadata()["step"])
-    model.load_state_dict(
-        {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
-    )
+    weights = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
+    assert weights.keys() == _distinct(model).keys(), "the checkpoint is of another model"
+    model.load_state_dict(weights, strict=False)
     values = optimizer.state_dict()
     for name, tensor in tensors.items():
         if name.startswith("optimizer/"):
@@ -240,6 +240,14 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
             values["state"].setdefault(int(index), {})[part] = tensor
     optimizer.load_state_dict(values)
     return step
+
+
+def _distinct(model: torch.nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers by name, those that are tied under the first of their names."""
+    found: dict[tuple[int, torch.Size, tuple[int, ...]], tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict().items():
+        found.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), (name, tensor))
+    return dict(found.values())
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:

@@ -93,6 +93,8 @@ class World:
 _TASKS = {
     "world": "rmviz.world.tasks:World",
     "knapsack": "rmviz.world.knapsack:Knapsack",
+    "knapsack-hard": "rmviz.world.knapsack:hard_knapsack",
+    "knapsack-large": "rmviz.world.knapsack:large_knapsack",
     "elephants": "rmviz.world.elephants:Elephants",
     "lander": "rmviz.world.lander_task:LanderTask",
     "lander-still": "rmviz.world.lander_task:still_lander",

@@ -14,17 +14,11 @@ from rmviz.compare.calibration import (
     calibration_slope,
     sigmoid,
 )
-from rmviz.compare.slices import slice_table, slicings
-from rmviz.compare.statistics import (
-    accuracy,
-    accuracy_difference,
-    correlation,
-    flipped,
-    mean,
-    ranks,
-    right,
-)
+from rmviz.compare.slices import slice_table
+from rmviz.compare.statistics import accuracy_difference, flipped, ranks
 from rmviz.compare.tables import flip_table, margins_of, model_table, pair_table, reward_table
+from rmviz.data.slices import slicings
+from rmviz.estimates import accuracy, correlation, mean, right
 from rmviz.ranks import standardised
 from rmviz.types import Pair
 

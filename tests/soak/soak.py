@@ -48,7 +48,9 @@ KINDS = (
     "probe.margins",
     "label.features",
     "data.repair",
+    "data.ratings",
     "train.crosscoder",
+    "data.mcts",
 )
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
@@ -116,10 +118,15 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
             "sae": ref("sae", "sae"), "dataset": ref("dataset", "pairs"), "features": "1, 5", "name": "repaired",
             "shard_size": 20,
         },
+        "data.ratings": {"source": ref("dataset", "pairs"), "name": "rated", "apart": True},
         "train.crosscoder": {
             "first": ref("reward_model", "rm"), "second": ref("reward_model", "registered"),
             "dataset": ref("dataset", "pairs"), "hookpoint": "layers.0", "d_sae": 64, "k": 4, "num_tokens": 30_000,
             "batch_size": 256, "name": "crosscoder",
+        },
+        "data.mcts": {
+            "policy": ref("policy", "lm"), "reward": "truth:world", "dataset": ref("dataset", "pairs"), "num_problems": 40,
+            "num_simulations": 6, "max_new_tokens": 12, "shard_size": 4, "name": "searched",
         },
     }  # fmt: skip
 

@@ -90,7 +90,7 @@ def toy_config(base: Path, **changes) -> RewardConfig:
 def test_the_collator_makes_the_batch_that_is_scored(bases, family):
     rm = load_base(bases[family], seed=0, device="cpu")
     pairs = toy_pairs(5)
-    rows, num_same = token_dataset(rm, pairs)
+    rows, num_same, _ = token_dataset(rm, pairs)
     batch = PairCollator(rm.pad_id)(list(rows))
     chosen, rejected = encoded_sides(rm, pairs)
     wanted = rm.collate([*chosen, *rejected])

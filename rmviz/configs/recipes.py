@@ -1,0 +1,76 @@
+"""Whole experiments that run with one command: which there are, and what can be set."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rmviz.configs.base import also, at_least, require, verb
+
+RecipeName = Literal["pink-elephants", "iterated", "knapsack", "reward-ensemble", "map"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What one recipe is, for the Train page and the command line."""
+
+    title: str
+    sentence: str
+    """What it does, and which question it answers."""
+
+    sizes: tuple[str, ...] = field(default=())
+    """Settings of `RecipeConfig` that this recipe has beside seeds."""
+
+
+RECIPES: dict[str, Recipe] = {
+    "pink-elephants": Recipe(
+        title="Pink elephants",
+        sentence="Conversations revised so that they do not name a term; ILQL, DPO and ReST learn from them: how often is "
+        "the term still named, before and after?",
+    ),
+    "iterated": Recipe(
+        title="Iterated RLHF",
+        sentence="A gold reward in place of people: is a proxy that is trained anew each round worth more than one that is "
+        "trained once with as many labels, and does the gap open without KL?",
+    ),
+    "knapsack": Recipe(
+        title="Knapsack",
+        sentence="Preference pairs from tree search against two samples per problem, at as many policy calls: which trains the "
+        "better packer?",
+    ),
+    "reward-ensemble": Recipe(
+        title="Reward ensemble",
+        sentence="Reward models that differ by seed and data: where do they disagree, and does mean − λ·std keep a policy "
+        "honest?",
+    ),
+    "map": Recipe(
+        title="Map",
+        sentence="The planted world's reward model searched by QDAIF beside three baselines: does its map say what is true?",
+        sizes=("num_attempts",),
+    ),
+}
+"""Every recipe; `rmviz.recipes.job.RUNS` has the same keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """Run a recipe: data to models to figures, on a task or world whose truth is known."""
+
+    name: RecipeName = verb("knapsack")
+    """Which recipe."""
+
+    num_seeds: int = also("--seeds", 5)
+    """How often all is done anew; intervals are over seeds."""
+
+    num_attempts: int = also("--attempts", 0)
+    """Of the recipe map: poems written in each run; 0 takes the recipe's own."""
+
+    seed: int = 0
+    """The first seed."""
+
+    def __post_init__(self) -> None:
+        at_least(self, num_seeds=1, num_attempts=0, seed=0)
+        if self.name in RECIPES:
+            own = RECIPES[self.name].sizes
+            require(
+                not self.num_attempts or "num_attempts" in own,
+                f"the recipe {self.name} has no num_attempts; leave it 0",
+            )

@@ -1,0 +1,1 @@
+"""Preference data from drifting conversations, and where each of its strings came from."""

@@ -1,0 +1,41 @@
+"""Reading what the pink-elephant job keeps beside its pairs."""
+
+import json
+
+import pyarrow.parquet as pq
+
+from rmviz.elephants import graph
+from rmviz.elephants.graph import Traced
+from rmviz.errors import NotFoundError
+from rmviz.store.artifact import Artifact
+
+STAGES, PAIRS_OF_TERMS, TRL = "stages.parquet", "terms.json", "trl.parquet"
+
+
+def has_graphs(artifact: Artifact) -> bool:
+    """Whether the texts of a dataset know what made them."""
+    return artifact.kind == "dataset" and STAGES in artifact.files
+
+
+def conversation_numbers(artifact: Artifact, *, only_pairs: bool = True) -> list[int]:
+    """Numbers of the conversations, ascending."""
+    table = pq.read_table(artifact.path(STAGES), columns=["number", "problem"])
+    numbers, problems = (table[name].to_pylist() for name in ("number", "problem"))
+    return [number for number, problem in zip(numbers, problems, strict=True) if not (only_pairs and problem)]
+
+
+def stage_row(artifact: Artifact, number: int) -> dict[str, str]:
+    """What each stage made of one conversation; the row groups of others are not read.
+
+    Raises:
+        NotFoundError: There is no such conversation.
+    """
+    rows = pq.read_table(artifact.path(STAGES), filters=[("number", "==", number)]).to_pylist()
+    if not rows:
+        raise NotFoundError(f"{artifact.name} has no conversation {number}; choose one of its pairs")
+    return rows[0]
+
+
+def text_graph(artifact: Artifact, number: int) -> Traced:
+    """The last text that was made of a conversation; its lineage is all that it came from."""
+    return graph.from_records(json.loads(stage_row(artifact, number)["graph"]))
