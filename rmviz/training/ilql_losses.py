@@ -99,8 +99,10 @@ def behaviour_loss(
 
 
 def ilql_loss(steps: Steps, said: Estimates, weights: Weights) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-    """The sum that is minimised, and its parts: `q_loss`, `v_loss`, `cql_loss` (0 where it has no weight),
-    `behaviour_loss`, beside the mean `q` and `v`."""
+    """The sum that is minimised, and its parts, beside the mean `q` and `v`.
+
+    Parts are `q_loss`, `v_loss`, `cql_loss` (0 where it has no weight) and `behaviour_loss`.
+    """
     targets = q_targets(steps, said.values, weights.gamma)
     taken = [_taken(q, steps.actions) for q in said.q]
     target_q = _taken(said.target_q, steps.actions)

@@ -85,7 +85,9 @@ def _curves(artifact: Artifact, sweep: pd.DataFrame, replies: pd.DataFrame, beta
         title: (1.96 * spread[name].std(ddof=1) / np.sqrt(spread.size())).fillna(0.0).tolist()
         for title, name in there.items()
     }
-    shown = [("Reward", "reward units", {title: sweep[name].tolist() for title, name in there.items()})] if there else []
+    shown = (
+        [("Reward", "reward units", {title: sweep[name].tolist() for title, name in there.items()})] if there else []
+    )
     shown += [
         ("Distance from the start", "nats per reply", {"KL": sweep["kl_reply"].tolist()}),
         ("Length", "tokens", {"length": sweep["length"].tolist()}),
@@ -108,7 +110,9 @@ def _replies(artifact: Artifact, replies: pd.DataFrame, beta: float) -> None:
     now, first = (replies[replies["beta"] == one].reset_index(drop=True) for one in (beta, lowest))
     before = {} if beta == lowest else {"before": first["reply"]}
     paid = [name for name in _REWARDS if name in now]
-    table = pd.DataFrame({"prompt": now["prompt"], "reply": now["reply"], **before, **{name: now[name] for name in paid}})
+    table = pd.DataFrame(
+        {"prompt": now["prompt"], "reply": now["reply"], **before, **{name: now[name] for name in paid}}
+    )
     table = table.assign(length=now["length"], kl=now["kl"])
     column = st.column_config
     config = {

@@ -111,7 +111,9 @@ def test_a_guided_policy_is_kept_with_its_guide(tmp_path: Path, lora_rank: int) 
     assert again.guide is not None and (again.guide.beta, again.guide.top_k) == (20.0, 30)
     assert again.sample(prompts, seed=3, max_new_tokens=8) == policy.sample(prompts, seed=3, max_new_tokens=8)
     assert trainable(again).guide is None  # its heads would read other hidden states
-    assert again.sample(prompts, seed=3, max_new_tokens=8) == load_policy(plain).sample(prompts, seed=3, max_new_tokens=8)
+    assert again.sample(prompts, seed=3, max_new_tokens=8) == load_policy(plain).sample(
+        prompts, seed=3, max_new_tokens=8
+    )
 
 
 def test_heads_of_another_model_are_refused(tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ def kept(root: Path, rewards: tuple[str, ...] = ("reward", "gold")):
     rng = np.random.default_rng(0)
     parts, rows = [], []
     for beta in BETAS:
-        part = pd.DataFrame({"beta": beta, "prompt": [f"{word} {i}" for i, word in zip(range(NUM_PROMPTS), HOSTILE, strict=False)]})
+        part = pd.DataFrame(
+            {"beta": beta, "prompt": [f"{word} {i}" for i, word in zip(range(NUM_PROMPTS), HOSTILE, strict=False)]}
+        )
         part["reply"] = [f"reply at {beta:g} {HOSTILE[0]}"] * len(part)
         for name in rewards:
             part[name] = beta / 64 + 0.1 * rng.normal(size=len(part))
@@ -58,7 +60,11 @@ def opened(root: Path, **params: str) -> AppTest:
 
 
 def words(test: AppTest) -> str:
-    return "\n".join(str(one.value) for kind in ("markdown", "info", "caption", "warning", "subheader") for one in getattr(test, kind))
+    return "\n".join(
+        str(one.value)
+        for kind in ("markdown", "info", "caption", "warning", "subheader")
+        for one in getattr(test, kind)
+    )
 
 
 def test_the_page_reads_what_the_job_writes() -> None:

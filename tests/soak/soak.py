@@ -51,6 +51,7 @@ KINDS = (
     "data.ratings",
     "train.crosscoder",
     "data.mcts",
+    "train.ilql",
 )
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
@@ -127,6 +128,11 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         "data.mcts": {
             "policy": ref("policy", "lm"), "reward": "truth:world", "dataset": ref("dataset", "pairs"), "num_problems": 40,
             "num_simulations": 6, "max_new_tokens": 12, "shard_size": 4, "name": "searched",
+        },
+        "train.ilql": {
+            "policy": ref("policy", "lm"), "dataset": ref("dataset", "pairs"), "reward_source": "reward", "reward": "truth:world",
+            "shaping": "token", "num_prompts": 100, "num_steps": 60, "batch_size": 8, "max_new_tokens": 16, "num_watched": 8,
+            "num_looks": 3, "name": "led",
         },
     }  # fmt: skip
 

@@ -31,7 +31,13 @@ from rmviz.world.tasks import task_pair
 from rmviz.world.tokenizer import world_tokenizer
 
 TASK = LanderTask()
-LANDER = {"reward_source": "reward", "reward": "truth:lander", "shaping": "token", "gamma": 1.0, "environment": ENVIRONMENT}
+LANDER = {
+    "reward_source": "reward",
+    "reward": "truth:lander",
+    "shaping": "token",
+    "gamma": 1.0,
+    "environment": ENVIRONMENT,
+}
 QUICK = {"num_steps": 8, "batch_size": 4, "max_new_tokens": 8, "num_watched": 3, "num_looks": 2, "learning_rate": 1e-3}
 
 
@@ -63,7 +69,9 @@ def read(space: Workspace, policy: Policy, **changes):
 def test_each_move_is_paid_its_own_step_reward_and_places_are_no_actions(space: Workspace) -> None:
     policy = tiny()
     found = read(space, policy, **LANDER, standardise=False)
-    texts = [text for row in pd.read_parquet(space.resolve("flights").path("pairs.parquet")).itertuples() if row.split == "train" for text in (row.chosen, row.rejected)]  # fmt: skip
+    table = pd.read_parquet(space.resolve("flights").path("pairs.parquet"))
+    train = table[table["split"] == "train"]
+    texts = train[["chosen", "rejected"]].to_numpy().ravel().tolist()
     assert len(found.rows) == len(texts)
     for row, text in zip(found.rows, texts, strict=True):
         words = text.split()
@@ -71,8 +79,11 @@ def test_each_move_is_paid_its_own_step_reward_and_places_are_no_actions(space: 
         flown = row.rewards.tolist()
         assert flown[:-2] == pytest.approx([-0.04] * (len(words) // 2 - 1), abs=1e-6)
         # Φ counts from a craft that never lands (−1), so landing on the goal is worth 2 more and in a sandstorm 0
-        assert flown[-2] == pytest.approx(-0.04 + (2 if TASK.facts(*_split(row, policy))["end"] == "goal" else 0), abs=1e-6)
-        assert sum(flown) == pytest.approx(TASK.reward(*_split(row, policy)), abs=1e-6) or flown[-1] == pytest.approx(-1)
+        assert flown[-2] == pytest.approx(
+            -0.04 + (2 if TASK.facts(*_split(row, policy))["end"] == "goal" else 0), abs=1e-6
+        )
+        assert flown[-1] == pytest.approx(-1, abs=1e-6)
+        assert sum(flown) == pytest.approx(TASK.reward(*_split(row, policy)), abs=1e-5)
 
 
 def _split(row, policy: Policy) -> tuple[str, str]:
@@ -114,17 +125,26 @@ def test_a_causal_reward_models_potentials_are_its_prefix_rewards() -> None:
     tokenizer = world_tokenizer()
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    model = GPTNeoXForSequenceClassification(GPTNeoXConfig(vocab_size=len(tokenizer), num_labels=1, pad_token_id=0, **sizes))
+    model = GPTNeoXForSequenceClassification(
+        GPTNeoXConfig(vocab_size=len(tokenizer), num_labels=1, pad_token_id=0, **sizes)
+    )
     rm = RewardModel(model, tokenizer, format="transcript", max_length=64)
-    policy = Policy(language_model(WorldPolicyConfig(d_model=16, num_blocks=1), len(tokenizer)), tokenizer, format="transcript")
-    texts = [Text(text_id=str(i), prompt="Tell Anna about space.", reply=reply) for i, reply in enumerate(("My suitcase docked.", "My lamp rests."))]
+    policy = Policy(
+        language_model(WorldPolicyConfig(d_model=16, num_blocks=1), len(tokenizer)), tokenizer, format="transcript"
+    )
+    texts = [
+        Text(text_id=str(i), prompt="Tell Anna about space.", reply=reply)
+        for i, reply in enumerate(("My suitcase docked.", "My lamp rests."))
+    ]
     prefixes = [prefix_texts(policy, policy.encode(text.prompt, text.reply).reply) for text in texts]
     for text, some, found in zip(texts, prefixes, potentials(rm, texts, prefixes), strict=True):
         (encoded,) = rm.encode([text])
         curve = rm.prefix_rewards(encoded)[encoded.reply_start - 1 :]
         assert len(found) == len(some) == len(curve)  # both have the same tokens here
         assert found == pytest.approx(curve, abs=1e-6)
-    cut = RewardModel(model, tokenizer, format="transcript", max_length=3)  # what it does not see has no potential of its own
+    cut = RewardModel(
+        model, tokenizer, format="transcript", max_length=3
+    )  # what it does not see has no potential of its own
     assert all(np.isfinite(one).all() for one in potentials(cut, texts, prefixes))
 
 
@@ -144,7 +164,9 @@ def test_at_beta_0_the_language_model_learns_as_in_plain_cloning(space: Workspac
     shared = trainable(tiny())
     guide = Guide(ValueHeads(*sizes_of(shared.model))).attach(shared.model)
     batch_loss(shared, guide, rows, Weights(tau=0.9, gamma=0.9, cql=1.0))[0].backward()
-    assert not all(torch.allclose(learnt[n], w.grad, atol=1e-6) for n, w in shared.model.named_parameters() if w.grad is not None)
+    assert not all(
+        torch.allclose(learnt[n], w.grad, atol=1e-6) for n, w in shared.model.named_parameters() if w.grad is not None
+    )
 
 
 @pytest.mark.parametrize("lora_rank", [0, 2])
@@ -162,7 +184,9 @@ def test_a_run_that_was_broken_off_ends_the_same(space: Workspace, tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         run_job("train.ilql", one, space, _slow(run), stop, key=f"broken-{lora_rank}")
     after: list[int] = []
-    again = run_job("train.ilql", one, space, run, lambda kind, step, *rest: after.append(step), key=f"broken-{lora_rank}")
+    again = run_job(
+        "train.ilql", one, space, run, lambda kind, step, *rest: after.append(step), key=f"broken-{lora_rank}"
+    )
     assert 5 in told and min(step for step in after if step) > 4
     assert set(whole.files) == set(again.files)
     for name in ("model/model.safetensors", "heads.safetensors"):
@@ -215,10 +239,14 @@ def test_a_loss_that_is_no_number_stops_the_run(space: Workspace) -> None:
 
 def test_data_without_anything_to_learn_is_refused_in_words(space: Workspace, tmp_path: Path) -> None:
     other, policy = Workspace(tmp_path), tiny()
-    same = [Pair(pair_id=str(i), prompt=f"flight {i} from ad", chosen="right ae", rejected="right ae") for i in range(4)]
+    same = [
+        Pair(pair_id=str(i), prompt=f"flight {i} from ad", chosen="right ae", rejected="right ae") for i in range(4)
+    ]
     keep_dataset(other, same, name="ties", heldout=0.0, seed=0)
     keep_dataset(other, same[:1], name="one", heldout=0.0, seed=0)
-    keep_dataset(other, [Text(text_id="t", prompt="flight 1 from ad", reply="right ae")], name="texts", heldout=0.0, seed=0)
+    keep_dataset(
+        other, [Text(text_id="t", prompt="flight 1 from ad", reply="right ae")], name="texts", heldout=0.0, seed=0
+    )
     with pytest.raises(DataError, match="the same in all 4 pairs of ties"):
         read(other, policy, dataset="ties")
     with pytest.raises(DataError, match=r"all 8 replies of ties are paid 0\.96"):
@@ -228,7 +256,12 @@ def test_data_without_anything_to_learn_is_refused_in_words(space: Workspace, tm
     with pytest.raises(DataError, match="has 1 replies to learn from"):
         read(other, policy, dataset="texts", **LANDER)
     with pytest.raises(DataError, match="1 prompts to train on, and at least 2"):
-        run_job("train.ilql", replace(config(dataset="one"), policy=space.resolve("lm").folder.as_posix() + "/model"), other, run)
+        run_job(
+            "train.ilql",
+            replace(config(dataset="one"), policy=space.resolve("lm").folder.as_posix() + "/model"),
+            other,
+            run,
+        )
 
 
 def test_prompts_that_are_too_long_are_cut_and_that_is_said(space: Workspace, caplog) -> None:

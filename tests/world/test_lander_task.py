@@ -75,7 +75,11 @@ def test_half_expectiles_are_the_behaviours_own_values() -> None:
                     side[row] += share * (1 if lander.cells[there] == "G" else -1)
     assert v == pytest.approx(np.linalg.solve(matrix, side), abs=1e-8)
     assert (q * behaviour).sum(1) == pytest.approx(v, abs=1e-8)
-    flown = [task.reward(p, task.reply(p, rng)) for rng in [random.Random(2)] for p in [task.prompt_from(lander.start, rng) for _ in range(3000)]]
+    flown = [
+        task.reward(p, task.reply(p, rng))
+        for rng in [random.Random(2)]
+        for p in [task.prompt_from(lander.start, rng) for _ in range(3000)]
+    ]
     assert np.mean(flown) == pytest.approx(v[number[lander.start]], abs=4 * np.std(flown) / 3000**0.5)
 
 
