@@ -124,6 +124,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_steps": 60, "num_replies": 128, "max_new_tokens": 64, "num_looks": 8, "num_watched": 64},
         "gpu": {"num_steps": 300, "num_replies": 512, "max_new_tokens": 256, "num_looks": 20, "num_watched": 256},
     },
+    "train.ilql": {
+        "tiny": {"num_steps": 20, "batch_size": 8, "max_new_tokens": 16, "num_looks": 2, "num_watched": 16},
+        "laptop": {"num_steps": 800, "batch_size": 32, "max_new_tokens": 64, "num_looks": 8, "num_watched": 64},
+        "gpu": {"num_steps": 5_000, "batch_size": 128, "max_new_tokens": 256, "num_looks": 20, "num_watched": 256},
+    },
     "train.rest": {
         "tiny": {"num_grow": 1, "num_improve": 2, "num_steps": 10, "draw_prompts": 32, "max_new_tokens": 16},
         "laptop": {"num_grow": 3, "num_improve": 3, "num_steps": 60, "draw_prompts": 256, "max_new_tokens": 64},

@@ -5,7 +5,7 @@ from typing import Literal
 
 from rmviz.configs.base import also, at_least, require, verb
 
-RecipeName = Literal["pink-elephants", "iterated", "knapsack", "reward-ensemble", "map"]
+RecipeName = Literal["pink-elephants", "iterated", "knapsack", "reward-ensemble", "ilql-lander", "map"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,11 @@ RECIPES: dict[str, Recipe] = {
         title="Reward ensemble",
         sentence="Reward models that differ by seed and data: where do they disagree, and does mean − λ·std keep a policy "
         "honest?",
+    ),
+    "ilql-lander": Recipe(
+        title="ILQL on the lander",
+        sentence="Implicit Q-learning on flights of a craft in a grid world whose values are known: how far are Q and V from "
+        "dynamic programming?",
     ),
     "map": Recipe(
         title="Map",

@@ -22,6 +22,7 @@ RUNS: dict[str, str] = {
     "iterated": "rmviz.recipes.iterated:run",
     "knapsack": "rmviz.recipes.knapsack:run",
     "reward-ensemble": "rmviz.recipes.reward_ensemble:run",
+    "ilql-lander": "rmviz.recipes.ilql_lander:run",
     "map": "rmviz.qdaif.recipe:run",
 }
 """The function of each recipe: `run(space, execute, report, num_seeds, seed) -> Artifact`, an experiment."""

@@ -1,6 +1,5 @@
 """The ILQL job: what each token of replies that are there already is worth, and a policy led by it."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +26,8 @@ SWEEP, SWEPT = "sweep.parquet", "sweep_samples.parquet"
 """Figures by β, and the replies behind them."""
 
 BETAS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-_log = logging.getLogger(__name__)
+_GROUP = 8
+"""Steps whose replies are drawn together and sorted by length, so that little is padded."""
 
 
 def run(config: IlqlConfig, workspace: Workspace, report: Report) -> Artifact:
@@ -71,12 +71,8 @@ def run(config: IlqlConfig, workspace: Workspace, report: Report) -> Artifact:
         **losses, **watch.summary(),
     }  # fmt: skip
     parents = [dataset.id, *([start.id] if isinstance(start, Artifact) else [])]
-    parents += [
-        found.id
-        for ref in (config.reward, config.gold, config.sae)
-        for found in workspace.catalogue.find(ref=ref)[:1]
-        if ref
-    ]
+    for ref in filter(None, (config.reward, config.gold, config.sae)):
+        parents += [found.id for found in workspace.catalogue.find(ref=ref)[:1]]
     return keep_policy(
         workspace, policy, name=config.name or f"{reference.name}-ilql", key=report.key, config=config,
         parents=tuple(dict.fromkeys(parents)), metrics=metrics, attach=attach,
@@ -154,13 +150,16 @@ def batch_loss(
 
 
 def _drawn(rows: Sequence[Episode], batch_size: int, seed: int, step: int) -> list[Episode]:
-    """The replies of one step: every reply once before any comes again, in an order that seed and pass decide."""
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
+    """The replies of one step: every reply once before any comes again, those of like length together."""
+    group, number = divmod(step, _GROUP)
+    places = np.arange(group * _GROUP * batch_size, (group + 1) * _GROUP * batch_size)
     orders = {
-        number: np.random.default_rng([seed, number]).permutation(len(rows))
-        for number in np.unique(places // len(rows)).tolist()
+        turn: np.random.default_rng([seed, turn]).permutation(len(rows)) for turn in set((places // len(rows)).tolist())
     }
-    return [rows[orders[place // len(rows)][place % len(rows)]] for place in places.tolist()]
+    drawn = [rows[orders[place // len(rows)][place % len(rows)]] for place in places.tolist()]
+    drawn.sort(key=lambda row: len(row.tokens.ids))
+    start = int(np.random.default_rng([seed, group, _GROUP]).permutation(_GROUP)[number]) * batch_size
+    return drawn[start : start + batch_size]
 
 
 class _Sweep:

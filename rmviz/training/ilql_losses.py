@@ -99,14 +99,17 @@ def behaviour_loss(
 
 
 def ilql_loss(steps: Steps, said: Estimates, weights: Weights) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-    """The sum that is minimised, and its parts: `q_loss`, `v_loss`, `cql_loss`, `behaviour_loss`, beside the mean `q` and `v`."""
+    """The sum that is minimised, and its parts, beside the mean `q` and `v`.
+
+    Parts are `q_loss`, `v_loss`, `cql_loss` (0 where it has no weight) and `behaviour_loss`.
+    """
     targets = q_targets(steps, said.values, weights.gamma)
     taken = [_taken(q, steps.actions) for q in said.q]
     target_q = _taken(said.target_q, steps.actions)
     parts = {
         "q_loss": sum(((q - targets).square().mean() for q in taken), start=torch.zeros_like(targets[0])),
         "v_loss": value_loss(said.values, target_q, weights.tau),
-        "cql_loss": sum((cql_loss(q, steps.actions) for q in said.q), start=torch.zeros_like(targets[0])),
+        "cql_loss": sum((cql_loss(q, steps.actions) for q in said.q if weights.cql), start=torch.zeros_like(targets[0])),
         "behaviour_loss": behaviour_loss(
             said.logits, steps.actions, target_q - said.values, weights.behaviour_beta
         ),

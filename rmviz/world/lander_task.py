@@ -9,6 +9,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rmviz.errors import ConfigError, DataError
 from rmviz.types import JSON
-from rmviz.world.lander import ENDS, MOVES, Lander, Place
+from rmviz.world.lander import ENDS, MOVES, Lander, Place, Solution, best_policy
 from rmviz.world.tokenizer import word_tokenizer
 
 ENVIRONMENT = r" (?!up)[a-h][a-h]\b"
@@ -27,33 +28,33 @@ LOST = -1.0
 """What it is worth to stop in the air, or to write what cannot be."""
 
 _LETTERS = "abcdefgh"
-_LONGEST, _NUM_FLIGHTS = 40, 1_000_000
+_LONGEST, _NUM_FLIGHTS = 60, 1_000_000
 
 
 @dataclass(frozen=True)
 class LanderTask:
-    """Flights of a craft that mostly takes the nearest way to some end, and else moves at random."""
+    """Flights of a craft that knows the best move half of the time, and else moves at random."""
 
     name: str = "lander"
     lander: Lander = field(default_factory=Lander.parsed)
     step_reward: Fraction = Fraction(-1, 25)
-    toward: float = 0.5
-    """Share of an unskilled flight's moves that are those of `Lander.nearest_ends`; the others are any."""
+    skill: float = 0.5
+    """Share of an unskilled flight's moves that are those of the best policy; the others are any."""
 
     format: Literal["plain", "transcript"] = "plain"
     reward_words: str = "−0.04 a move, +1 on the goal, −1 in a sandstorm or when it never lands"
-    max_length: int = 96
+    max_length: int = 136
 
     def __post_init__(self) -> None:
         """Check that every place has a name.
 
         Raises:
-            ConfigError: The map has more than 8 rows or columns, or some moves are never tried.
+            ConfigError: The map has more than 8 rows or columns, or some move would never be tried.
         """
         if max(self.lander.shape) > len(_LETTERS):
             raise ConfigError(f"flights are written on maps of at most 8 rows and columns, got {self.lander.shape}")
-        if not 0 <= self.toward < 1:
-            raise ConfigError(f"toward must be a share from 0 to below 1, got {self.toward}")
+        if not 0 <= self.skill < 1:
+            raise ConfigError(f"skill must be a share from 0 to below 1, got {self.skill}")
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Every move and every place is one token; the flight's number is bytes."""
@@ -71,11 +72,11 @@ class LanderTask:
         return f"flight {rng.randrange(_NUM_FLIGHTS)} from {place_name(place)}"
 
     def reply(self, prompt: str, rng: random.Random) -> str:
-        """An unskilled flight: every move has a chance everywhere. It is lost in the air after 40 moves."""
+        """An unskilled flight: every move has a chance everywhere. It is lost in the air after 60."""
         at, words = self._start(prompt), list[str]()
-        ways = self.lander.nearest_ends()
-        while at in ways and len(words) < 2 * _LONGEST:
-            move = ways[at] if rng.random() < self.toward else rng.choice(list(MOVES))
+        best = self._best.policy
+        while at in best and len(words) < 2 * _LONGEST:
+            move = best[at] if rng.random() < self.skill else rng.choice(list(MOVES))
             reached = self.lander.reached(at, move)
             at = rng.choices(list(reached), [float(chance) for chance in reached.values()])[0]
             words += [move, place_name(at)]
@@ -83,10 +84,10 @@ class LanderTask:
 
     def behaviour(self) -> Float[np.ndarray, "free move"]:
         """How likely each move is in each free place, in unskilled flights."""
-        ways, moves = self.lander.nearest_ends(), list(MOVES)
-        chances = np.full((len(self.lander.free), len(moves)), (1 - self.toward) / len(moves))
+        moves = list(MOVES)
+        chances = np.full((len(self.lander.free), len(moves)), (1 - self.skill) / len(moves))
         for row, place in enumerate(self.lander.free):
-            chances[row, moves.index(ways[place])] += self.toward
+            chances[row, moves.index(self._best.policy[place])] += self.skill
         return chances
 
     def reward(self, prompt: str, reply: str) -> float:
@@ -96,14 +97,16 @@ class LanderTask:
 
     def best(self, prompt: str) -> float | None:
         """What the best policy is paid on average; luck may pay more."""
-        from rmviz.world.lander import best_policy
-
-        return float(best_policy(self.lander, self.step_reward).value(self._start(prompt), self.step_reward))
+        return float(self._best.value(self._start(prompt), self.step_reward))
 
     def facts(self, prompt: str, reply: str) -> Mapping[str, JSON]:
         """Moves made, and where it ended."""
         moves, end = self._flown(prompt, reply)
         return {"moves": moves, "end": {"G": "goal", "S": "sandstorm"}.get(end or "", "lost")}
+
+    @cached_property
+    def _best(self) -> Solution:
+        return best_policy(self.lander, self.step_reward)
 
     def _start(self, prompt: str) -> Place:
         words = prompt.split()

@@ -208,12 +208,19 @@ def save_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
     beside = path.with_suffix(".part")
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        beside,
-        metadata={"step": str(step)},
-    )
+    save_file(_apart(tensors), beside, metadata={"step": str(step)})
     beside.replace(path)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, no two of them in one place: safetensors refuses tied embeddings."""
+    seen: set[int] = set()
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        found[name] = plain.clone() if plain.data_ptr() in seen else plain
+        seen.add(plain.data_ptr())
+    return found
 
 
 def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:

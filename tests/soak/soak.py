@@ -57,6 +57,7 @@ KINDS = (
     "train.dpo",
     "train.kto",
     "train.rloo",
+    "train.ilql",
 )
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
@@ -147,6 +148,11 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         "train.dpo": policy | {"name": "dpo"},
         "train.kto": policy | {"name": "kto"},
         "train.rloo": policy | {"name": "rloo", "reward": ref("reward_model", "rm"), "num_steps": 30},
+        "train.ilql": {
+            "policy": ref("policy", "lm"), "dataset": ref("dataset", "pairs"), "reward_source": "reward", "reward": "truth:world",
+            "shaping": "token", "num_prompts": 100, "num_steps": 60, "batch_size": 8, "max_new_tokens": 16, "num_watched": 8,
+            "num_looks": 3, "name": "led",
+        },
     }  # fmt: skip
 
 
