@@ -36,9 +36,9 @@ def run(
     facts = map_recipe(space, execute, num_seeds, num_attempts, seed, report)
     artifact = space.resolve(facts["map"], "map")
     curves = load_table(artifact.path("curves.parquet"))
-    names = {int(str(run)): str(method) for run, method in curves.groupby("run")["method"].first().items()}
+    names = dict(zip(curves["run"].tolist(), curves["method"].tolist(), strict=True))
     rows = [
-        {"arm": names[int(run)], "seed": int(run), "x": int(attempt), "y": float(score)}
+        {"arm": str(names[int(run)]), "seed": int(run), "x": int(attempt), "y": float(score)}
         for run, attempt, score in zip(curves["run"], curves["attempt"], curves["qd_score"], strict=True)
     ]
     experiment = Experiment(

@@ -26,6 +26,8 @@ _PAGES = {
         ("compare", "Compare", "compare_arrows"),
         ("maps", "Maps", "grid_view"),
         ("probes", "Probes", "science"),
+        ("policies", "Policies", "route"),
+        ("experiments", "Experiments", "biotech"),
         ("data", "Data", "table_rows"),
         ("margins", "Margins", "balance"),
         ("pair", "Pair", "call_split"),
