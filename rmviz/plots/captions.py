@@ -53,7 +53,7 @@ _CAPTIONS = {
     "bars need not sum to the reward's change. Whiskers: 95 % intervals of the change over prompts; the unit effect counts as "
     "known.",
     "experiment_figures": "Each dot is a figure over seeds; whiskers: 95 % intervals.",
-    "experiment_curves": "Each line is the mean over seeds of one arm; bands: 95 % intervals over seeds where there are two or "
+    "experiment_curves": "Each line is the mean over seeds of one arm; bands: 95 % intervals over seeds where there are three or "
     "more, thin lines: single seeds.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }

@@ -14,7 +14,9 @@ from rmviz.plots.policies import run_bands
 from rmviz.plots.style import CATEGORIES, NEUTRAL, label, styled
 from rmviz.store.experiments import Curves, Figure
 
-_ROW = 30
+_ROW, _TOP = 30, 74  # pixels of a dot, and above the axis
+LEAST = 3
+"""Seeds from which on a band is drawn: Student's interval of two is 12.7 standard errors wide."""
 
 
 def figure_dots(figures: Sequence[Figure], title: str) -> go.Figure:
@@ -42,13 +44,11 @@ def figure_dots(figures: Sequence[Figure], title: str) -> go.Figure:
         figure, title=label(title), subtitle=short(n, sign=False), x="", y="", height=120 + _ROW * max(len(shown), 1)
     )
     ticks = [label(one.name, 32) for one in shown]
-    return figure.update_yaxes(
-        tickmode="array",
-        tickvals=list(range(len(shown))),
-        ticktext=ticks,
-        range=[len(shown) - 0.5, -0.5],
-        showgrid=False,
-    )
+    figure.update_yaxes(
+        tickmode="array", tickvals=list(range(len(shown))), ticktext=ticks, range=[len(shown) - 0.5, -0.5], showgrid=False,
+        zeroline=False,
+    )  # fmt: skip
+    return figure.update_layout(margin_t=_TOP)
 
 
 def told(figure: Figure) -> str:
@@ -69,7 +69,7 @@ def seed_bands(rows: Sequence[Any]) -> dict[str, pd.DataFrame]:
     for arm, part in table.groupby("arm", sort=False):
         groups = part.groupby("x")["y"]
         band = pd.DataFrame({"mean": groups.mean(), "spread": groups.std(ddof=1), "n": groups.size()}).reset_index()
-        some = band["n"] > 1
+        some = band["n"] >= LEAST
         half = np.where(
             some, stats.t.ppf(0.975, band["n"].clip(lower=2) - 1) * band["spread"] / np.sqrt(band["n"]), np.nan
         )

@@ -105,8 +105,8 @@ def _curves(artifact: Artifact, experiment: Experiment) -> None:
 
 
 def _tables(artifact: Artifact, experiment: Experiment) -> None:
-    tables = {**({"arms": experiment.arms} if experiment.arms else {}), **experiment.tables}
-    for name, rows in tables.items():
+    arms = {"arms": experiment.arms} if any(len(arm) > 1 for arm in experiment.arms) else {}
+    for name, rows in {**arms, **experiment.tables}.items():
         st.subheader(plain(name[:1].upper() + name[1:]))
         table = pd.DataFrame([{str(key): _cell(value) for key, value in row.items()} for row in rows])
         key = f"experiment-{zlib.crc32(name.encode())}"

@@ -90,6 +90,8 @@ def _worth(
     column = next((name for name in ("reward", "gold") if artifact.config.get(name) == own and own), "")
     items = [("all features together", number(total, signed=True), "reward units, first order")]
     words = ""
+    if missing:
+        words = f" {counted(missing, 'feature')} of those below fire in none of the texts of {effects.name}: their worth is not known."
     if column and column in policy_tables.measured(artifact):
         rise = change_of(policy_tables.samples(artifact), column, first, last)
         items.insert(
@@ -100,7 +102,7 @@ def _worth(
             items.append(("share of the change", percent(total / rise.value), "of their sum"))
     else:
         name = policy_tables.scorer_name(own, artifacts)
-        words = f" The effects are those of {name}, which is not what this run was paid or watched by."
+        words += f" The effects are those of {name}, which is not what this run was paid or watched by."
     st.html(style.figures(items))
     left, right = st.columns([6, 5], gap="medium")
     with left:
@@ -108,12 +110,7 @@ def _worth(
         facts = f"{len(bars)} of {len(known)} features, steps {first:,} → {last:,}, n = {counted(n, 'prompt')}"
         st.plotly_chart(drift_bars(bars, called, facts=facts), key=f"drift-{artifact.id}", config=style.PLAIN_CHART)
     with right:
-        st.caption(
-            plain(
-                f"{caption('policy_drift', source=effects.id)} {counted(missing, 'feature')} of those below fire in none of the texts of "
-                f"{effects.name}: what they are worth is not known.{words}"
-            )
-        )
+        st.caption(plain(f"{caption('policy_drift', source=effects.id)}{words}"))
 
 
 def _table(

@@ -52,7 +52,7 @@ def build(*, icons: bool = True) -> StreamlitPage:
         ]
         for section, pages in _PAGES.items()
     }
-    return st.navigation(sections)
+    return st.navigation(sections, expanded=True)  # it would fold away the last sections
 
 
 def enter() -> None:
