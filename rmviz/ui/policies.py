@@ -1,10 +1,12 @@
 """A policy: what it became while it was trained, in figures, curves, replies and drifting features."""
 
+import re
 from collections.abc import Sequence
 
 import streamlit as st
 
 from rmviz.configs.kinds import KINDS
+from rmviz.configs.policies import PolicyRun
 from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
@@ -29,10 +31,8 @@ MEASURES = {
 _SAMPLED = {"reward": "reward", "gold": "gold", "kl_reply": "kl", "length": "length", "ended": "ended"}
 _VIEWS = {"rewards": "Rewards and KL", "samples": "Replies", "drift": "Features that drift", "beta": "β after training"}
 _SHORT = ("reward", "gold", "kl_reply", "entropy", "length", "distinct_2", "self_bleu")
-_SWEEP, _FIRST = (
-    "sweep.parquet",
-    ("train.dpo", "train.rest", "train.ppo", "train.rloo", "train.ilql", "train.sft", "train.rso"),
-)
+_SWEEP = "sweep.parquet"
+_ID = re.compile(r"(policy|reward-model|ensemble|dataset|sae)-[0-9a-f]{8}")
 
 
 def nothing(workspace: Workspace) -> None:
@@ -54,7 +54,7 @@ def nothing(workspace: Workspace) -> None:
 def training_links(params: dict[str, str]) -> None:
     """Links to the forms of the jobs that train policies."""
     with st.container(horizontal=True):
-        for kind in (kind for kind in _FIRST if kind in KINDS):
+        for kind in (kind for kind, config in KINDS.items() if issubclass(config, PolicyRun)):
             router.page_link("train", kind, {"kind": kind, **params}, ":material/model_training:")
 
 
@@ -97,7 +97,7 @@ def origin(artifact: Artifact, artifacts: Sequence[Artifact]) -> None:
                 continue
             found = named.get(ref)
             if found is None:
-                gone = "" if ref.startswith(policy_tables.TRUTH) or "-" not in ref else " (not in this workspace)"
+                gone = " (not in this workspace)" if _ID.fullmatch(ref) else ""
                 words = policy_tables.scorer_name(ref, artifacts)
                 st.caption(plain(f"{title} {shortened(words, 50)}{gone}"), width="content")
             elif found.kind == "ensemble":

@@ -80,7 +80,7 @@ def build_policies(root: Path, planted: dict[str, Artifact]) -> dict[str, Artifa
             draft.metrics.update({"reward": 2.0, "reward_before": 0.0})
         found[name] = draft.kept
     table = samples(np.random.default_rng(0), False).drop(columns=["reward", "gold"])
-    alone = {**config, "reward": "", "gold": "", "sae": "", "policy": "policy-gone0000", "dataset": "dataset-gone0000"}
+    alone = {**config, "reward": "", "gold": "", "sae": "", "policy": "policy-00000000", "dataset": "dataset-00000000"}
     with space.create("policy", name="sft", config=alone) as draft:
         save_table(
             looks(samples(np.random.default_rng(0), False)).drop(columns=["reward", "gold"]),

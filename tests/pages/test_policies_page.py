@@ -147,7 +147,7 @@ def test_drift_is_joined_with_effects_and_leads_to_features(policies, text_of, s
 def test_a_run_without_reward_sae_or_parents_still_reads(policies, text_of):
     test = policies("sft")
     words = text_of(test).replace("\\", "")
-    assert "without a reward" in words and "policy-gone0000 (not in this workspace)" in words
+    assert "without a reward" in words and "policy-00000000 (not in this workspace)" in words
     assert "No SAE read the replies" in policies("sft", view="drift").info[0].value
     assert not policies("sft", view="samples").exception
 
@@ -169,9 +169,6 @@ def test_an_experiment_says_what_was_found_first(experiments, text_of, kept):
 
 def test_an_experiment_names_what_is_gone_and_what_is_broken(open_page, experiments, text_of, space, kept):
     assert "cannot be read" in experiments("broken").error[0].value
-    import shutil
-
-    shutil.rmtree(kept["sft"].folder)
     assert "Not in this workspace" not in text_of(experiments())
     moved = kept["with KL"].folder.with_name("away")
     kept["with KL"].folder.rename(moved)
@@ -194,4 +191,13 @@ def test_overview_knows_both(open_page, text_of, space, kept):
     test = open_page("overview", root=space[0])
     heads = [element.value for element in test.subheader]
     assert "Policy" in heads and "Experiment" in heads
-    assert Workspace(space[0]).list("experiment")
+    assert "rmviz train rest" not in text_of(test)
+
+
+def test_overview_leads_from_a_policy_and_a_reward_to_training(open_page, text_of, tmp_path):
+    made = SYNTHETIC["build"](tmp_path / "w")
+    with Workspace(tmp_path / "w").create("policy", name="lm") as draft:
+        (draft.folder / "x").write_bytes(b"x")
+    words = text_of(open_page("overview", root=tmp_path / "w"))
+    ids = f"{draft.kept.id} {made['dataset'].id} {made['reward_model'].id} --sae {made['sae'].id}"
+    assert f"rmviz train rest {ids} --workspace" in words
