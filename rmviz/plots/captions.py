@@ -52,6 +52,17 @@ _CAPTIONS = {
     "whose decoder is the longer one, in standard deviations of that model's rewards.",
     "tree": "Each dot is the start of a reply, below it how it went on. Size is visits, colour is value: the mean reward of all "
     "replies that search saw through it. Orange and blue lines lead to the chosen and the rejected node of each pair.",
+    "policy_rewards": "Mean reward of the replies to the same prompts at each look, by what the policy was trained for (proxy) "
+    "and by what was only watched (gold). Bands: 95 % intervals over prompts.",
+    "policy_kl": "Against √KL from the start, runs compare at equal distance: where the proxy still rises and gold falls, the "
+    "proxy is over-optimised (Gao et al. 2022, arXiv:2210.10760).",
+    "policy_drift": "Each bar is a feature: its exact effect per unit of activation × the change of its mean strongest activation. "
+    "First order: what features do together, the SAE's error and how widely a feature fires within a text are left out, so the "
+    "bars need not sum to the reward's change. Whiskers: 95 % intervals of the change over prompts; the unit effect counts as "
+    "known.",
+    "experiment_figures": "Each dot is a figure over seeds; whiskers: 95 % intervals.",
+    "experiment_curves": "Each line is the mean over seeds of one arm; bands: 95 % intervals over seeds where there are three or "
+    "more, thin lines: single seeds.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }
 
@@ -61,6 +72,7 @@ _WITH_SIGN = {
     "map",
     "effect_distribution",
     "effect_histogram",
+    "policy_drift",
     "examples",
     "compare_effects",
     "probe_token_ends",

@@ -18,9 +18,9 @@ from rmviz.store.workspace import Workspace
 from rmviz.training.diversity import distinct_n, self_bleu
 from rmviz.training.drift import FeatureReader
 from rmviz.training.figures import even_steps
+from rmviz.training.looks import FIRINGS, LOOKS, SAMPLES
 from rmviz.training.rewards import Scorer, opened_scorer, paid
 
-LOOKS, SAMPLES, FIRINGS = "looks.parquet", "samples.parquet", "firings.parquet"
 _ROWS = 16
 """Replies whose whole distributions are held at once."""
 

@@ -27,6 +27,8 @@ _PAGES = {
         ("compare", "Compare", "compare_arrows"),
         ("maps", "Maps", "grid_view"),
         ("probes", "Probes", "science"),
+        ("policies", "Policies", "route"),
+        ("experiments", "Experiments", "biotech"),
         ("data", "Data", "table_rows"),
         ("trees", "Trees", "account_tree"),
         ("margins", "Margins", "balance"),
@@ -53,7 +55,7 @@ def build(*, icons: bool = True) -> StreamlitPage:
         ]
         for section, pages in _PAGES.items()
     }
-    return st.navigation(sections, expanded=True)
+    return st.navigation(sections, expanded=True)  # it would fold away the last sections
 
 
 def enter() -> None:
