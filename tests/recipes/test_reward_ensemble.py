@@ -5,6 +5,7 @@ import pytest
 
 from rmviz.models.ensemble import common_scales
 from rmviz.recipes import reward_ensemble as recipe
+from rmviz.store.artifact import write_json
 from rmviz.store.experiments import Experiment
 from rmviz.store.workspace import Workspace
 
