@@ -44,6 +44,8 @@ _CAPTIONS = {
     "r = |A| / (|A| + |B|). Grey line: a crosscoder on the first model and itself, whose spread is the noise.",
     "crosscoder_effects": "Each dot is a feature of both models' one dictionary: its mean effect, by ablating it in the model "
     "whose decoder is the longer one, in standard deviations of that model's rewards.",
+    "tree": "Each dot is the start of a reply, below it how it went on. Size is visits, colour is value: the mean reward of all "
+    "replies that search saw through it. Orange and blue lines lead to the chosen and the rejected node of each pair.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }
 

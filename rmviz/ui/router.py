@@ -27,6 +27,7 @@ _PAGES = {
         ("maps", "Maps", "grid_view"),
         ("probes", "Probes", "science"),
         ("data", "Data", "table_rows"),
+        ("trees", "Trees", "account_tree"),
         ("margins", "Margins", "balance"),
         ("pair", "Pair", "call_split"),
     ],
