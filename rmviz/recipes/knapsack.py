@@ -201,7 +201,7 @@ def _sentence(way: str, difference: Figure) -> str:
     if low > 0 or high < 0:
         better = ARMS["mcts" if low > 0 else "two_samples"]
         return f"Replies {way}: at equal policy calls, pairs from {better} train the better packer by {points} ({between})."
-    return f"Replies {way}: at equal policy calls the two kinds of pairs cannot be told apart ({between})."
+    return f"Replies {way}: at equal policy calls the two kinds of pairs cannot be told apart (mean {100 * mean:+.1f} points, {between})."
 
 
 def _ppo_sentence(before: Mapping[str, float], ppo: Mapping[str, float]) -> str:

@@ -1,6 +1,6 @@
 """The search trees behind a dataset: one tree drawn, the pairs that it gave, and its nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,8 +12,8 @@ from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace
 from rmviz.training.tree_pairs import TREES
-from rmviz.ui import cached, empty, export, frame, pickers, router, style
-from rmviz.ui.tables import ROW_CLICK, clicked
+from rmviz.ui import cached, diff, empty, export, frame, pickers, router, style
+from rmviz.ui.tables import ROW_CLICK, clicked, record
 from rmviz.ui.words import counted, number, percent, plain
 
 _PAIR = "_tree-pair"
@@ -130,6 +130,7 @@ def _pair_table(dataset: Artifact, tree: int, pairs: pd.DataFrame) -> int:
         column_order=["pair_id", *(name for side in _SIDES for name in (side, *_of_side(side))), "split"],
         column_config={
             "pair_id": st.column_config.TextColumn("pair", width=88),
+            **{side: st.column_config.TextColumn(side, width=230) for side in _SIDES},
             **_of_side("chosen"),
             **_of_side("rejected"),
         },
@@ -138,7 +139,18 @@ def _pair_table(dataset: Artifact, tree: int, pairs: pd.DataFrame) -> int:
         export.table_buttons(pairs, f"{dataset.name}-tree-{tree}-pairs", "tree-pairs")
     chosen = st.session_state.get(_PAIR)
     pickers.keep_in_url("pair", chosen if chosen in ids else None)
-    return ids.index(chosen) if chosen in ids else _ALL
+    if chosen not in ids:
+        return _ALL
+    _texts(record(pairs, ids.index(chosen)))
+    return ids.index(chosen)
+
+
+def _texts(pair: Mapping[str, Any]) -> None:
+    """Both replies of a pair, what differs marked."""
+    for place, (side, other) in zip(st.columns(2), (_SIDES, _SIDES[::-1]), strict=True):
+        head = f'<div class="rm"><b>{side}</b> <span class="muted num">paid {number(pair[f"paid_{side}"])}</span></div>'
+        marked = diff.marked_difference(str(pair[side]), str(pair[other]))
+        place.html(head + diff.text_box(str(pair["prompt"]), marked))
 
 
 def _of_side(side: str) -> dict[str, Any]:

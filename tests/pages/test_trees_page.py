@@ -35,7 +35,7 @@ def searched(tmp_path_factory):
         return {"num_trees": 2, "num_problems": 9, "policy_calls": 120, **figures}
 
     sides = {"node_chosen": 1, "node_rejected": 3, "value_chosen": 0.9, "value_rejected": 0.45, "visits_chosen": 3,
-             "visits_rejected": 2, "depth_chosen": 1, "depth_rejected": 1}  # fmt: skip
+             "visits_rejected": 2, "depth_chosen": 1, "depth_rejected": 1, "paid_chosen": 1.0, "paid_rejected": 0.0}  # fmt: skip
     pairs = [Pair(pair_id="T000000-0", prompt=PROMPT, chosen="a c", rejected="d a", extra={"tree": 0, **sides})]
     config = {"pairs": "siblings", "seed": 3}
     return keep_dataset(space, pairs, name="searched", config=config, heldout=0.1, seed=0, attach=attach)
@@ -60,6 +60,7 @@ def test_a_link_opens_one_pair_of_one_tree(open_page, text_of, searched):
     root = searched.folder.parents[1]
     test = open_page("trees", root=root, dataset="searched", tree="0", pair="T000000-0")
     assert test.query_params["pair"] in ("T000000-0", ["T000000-0"])
+    assert "<b>chosen</b>" in text_of(test) and "paid 0<" in text_of(test)
     test = open_page("trees", root=root, dataset="searched", tree="5")
     assert test.selectbox(key="pick-tree").value == 5 and "gave no pair" in text_of(test)
     assert "Tree “99” was not kept" in text_of(open_page("trees", root=root, tree="99"))

@@ -123,7 +123,7 @@ def test_differences_are_taken_seed_by_seed():
     [
         ([0.1, 0.11, 0.12], "pairs from tree search train the better packer by 11.0 points of fill (95 % interval +8.5 to +13.5"),
         ([-0.1, -0.11, -0.12], "pairs from two samples train the better packer by 11.0 points"),
-        ([0.2, -0.2, 0.1], "cannot be told apart (95 % interval"),
+        ([0.2, -0.2, 0.1], "cannot be told apart (mean +3.3 points, 95 % interval"),
         ([0.05], "tree search is 5.0 points of fill above two samples on the one seed"),
         ([-0.05], "tree search is 5.0 points of fill below two samples on the one seed"),
     ],
