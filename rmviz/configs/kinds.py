@@ -17,7 +17,7 @@ from rmviz.configs.recipes import RecipeConfig
 from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig, RSOConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.tokens import TokensConfig
-from rmviz.configs.trl_policies import DPOConfig
+from rmviz.configs.trl_policies import DPOConfig, KTOConfig, RLOOConfig, SFTConfig
 from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig, WorldDataConfig, WorldPolicyConfig
 
 KINDS: dict[str, type] = {
@@ -29,11 +29,14 @@ KINDS: dict[str, type] = {
     "model.patch": PatchConfig,
     "data.preferences": PreferencesConfig,
     "train.reward": RewardConfig,
+    "train.sft": SFTConfig,
     "train.ppo": PPOConfig,
     "train.rest": RestConfig,
     "train.best_of_n": BestOfNConfig,
     "train.rso": RSOConfig,
     "train.dpo": DPOConfig,
+    "train.kto": KTOConfig,
+    "train.rloo": RLOOConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,

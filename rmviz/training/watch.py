@@ -158,11 +158,15 @@ def opened_watch(
     folder: Path,
     num_steps: int,
     scorer: Scorer | None = None,
+    gold: Scorer | None = None,
 ) -> PolicyWatch:
-    """The watch that a `PolicyRun` config asks for; its `reward` is `scorer`, where the method has one."""
+    """The watch that a `PolicyRun` config asks for; its `reward` is `scorer`, where the method has one.
+
+    The gold reward is opened here where it is not handed in.
+    """
     scorers = {"reward": scorer} if scorer else {}
     if config.gold:
-        scorers["gold"] = opened_scorer(config.gold, workspace)
+        scorers["gold"] = gold or opened_scorer(config.gold, workspace)
     reader = FeatureReader(workspace, config.sae) if config.sae else None
     return PolicyWatch(
         policy, reference, prompts, scorers, folder, num_steps=num_steps, num_looks=config.num_looks,
