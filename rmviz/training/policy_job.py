@@ -113,7 +113,15 @@ def trained(method: Method, config: Any, workspace: Workspace, report: Report, f
     rows = method.rows(run)
     with ranks(config.num_processes, method.kind, config, workspace.root, report.folder, follow):
         watch = opened_watch(
-            config, run.policy, run.reference, run.watched, workspace, report.folder, rows.num_steps, run.scorer, run.gold
+            config,
+            run.policy,
+            run.reference,
+            run.watched,
+            workspace,
+            report.folder,
+            rows.num_steps,
+            run.scorer,
+            run.gold,
         )
         _fit(method, run, rows, report, watch)
     measured = method.measured(run)

@@ -51,6 +51,10 @@ KINDS = (
     "data.ratings",
     "train.crosscoder",
     "data.mcts",
+    "train.sft",
+    "train.dpo",
+    "train.kto",
+    "train.rloo",
 )
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
@@ -78,6 +82,10 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         "num_resamples": 100,
     }  # fmt: skip
     probed = scanned | {"maker": "world"}
+    policy = {
+        "policy": ref("policy", "lm"), "dataset": ref("dataset", "pairs"), "num_prompts": 200, "batch_size": 8,
+        "max_new_tokens": 12, "num_watched": 8, "num_looks": 3, "gold": "truth:world",
+    }  # fmt: skip
     return {
         "data.add": {"source": str(data), "name": "added"},
         "world.data": {"num_pairs": 1500, "name": "pairs"},
@@ -128,6 +136,10 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
             "policy": ref("policy", "lm"), "reward": "truth:world", "dataset": ref("dataset", "pairs"), "num_problems": 40,
             "num_simulations": 6, "max_new_tokens": 12, "shard_size": 4, "name": "searched",
         },
+        "train.sft": policy | {"name": "sft"},
+        "train.dpo": policy | {"name": "dpo"},
+        "train.kto": policy | {"name": "kto"},
+        "train.rloo": policy | {"name": "rloo", "reward": ref("reward_model", "rm"), "num_steps": 30},
     }  # fmt: skip
 
 
