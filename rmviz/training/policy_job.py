@@ -157,6 +157,9 @@ def opened(config: TrainerRun, workspace: Workspace) -> Opened:
     source = _artifact(workspace, config.policy, "policy") or config.policy
     options: dict[str, Any] = {"format": config.format, "max_length": config.max_length, "dtype": "float32"}
     reference = load_policy(source, **options)
+    if reference.guide:  # as the policy, it goes on without
+        reference.guide.detach()
+        reference.guide = None
     prompts, watched = run_prompts(
         dataset, reference, config.num_prompts, config.num_watched, config.max_new_tokens, config.seed
     )

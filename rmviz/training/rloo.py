@@ -41,7 +41,8 @@ def _trainer(run: Opened, rows: Rows, arguments: dict[str, Any], tokenizer: Any,
     config: RLOOConfig = run.config
     scorers = {"reward": run.scorer, "gold": run.gold}
     payers = [payer(name, scorer, run.policy) for name, scorer in scorers.items() if scorer]
-    grpo = config.method == "grpo"
+    makers: dict[str, tuple[Any, Any]] = {"rloo": (RLOOTrainer, RLOOArguments), "grpo": (GRPOTrainer, GRPOArguments)}
+    make, make_arguments = makers[config.method]
     options = {
         **arguments,
         "beta": 0.0,  # the reference is handed in below
@@ -50,11 +51,12 @@ def _trainer(run: Opened, rows: Rows, arguments: dict[str, Any], tokenizer: Any,
         "temperature": config.temperature,
         "shuffle_dataset": False,
         "reward_weights": [1.0, 0.0][: len(payers)],
+        **({"loss_type": "grpo"} if config.method == "grpo" else {}),
     }
-    trainer: Any = (GRPOTrainer if grpo else RLOOTrainer)(
+    trainer = make(
         model=run.policy.model,
         reward_funcs=payers,
-        args=GRPOArguments(**options, loss_type="grpo") if grpo else RLOOArguments(**options),
+        args=make_arguments(**options),
         processing_class=tokenizer,
         train_dataset=rows.dataset,
         callbacks=callbacks,

@@ -7,9 +7,8 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
-from rmviz.training.preference_loss import bradley_terry_loss
-
 from rmviz.models.policy import Policy
+from rmviz.training.preference_loss import bradley_terry_loss
 
 with warnings.catch_warnings():  # libraries that TRL tries to import warn about one another
     warnings.simplefilter("ignore")
@@ -48,26 +47,6 @@ class _Plain:
 
     model: Any
     args: Any
-
-    def __init__(self, *args: Any, smoothing: float = 0.0, **kwargs: Any) -> None:
-        """Take TRL's arguments, and the share of labels taken to be flipped."""
-        super().__init__(*args, **kwargs)
-        self._smoothing = smoothing
-
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Tensor | tuple[Tensor, Any]:
-        """TRL's loss; of pairs with a margin, a weight or smoothed labels, with its Bradley–Terry term made anew."""
-        margin, weight = inputs.pop("margin", 0.0), inputs.pop("weight", 1.0)  # TRL would hand them to the model
-        loss: Tensor
-        outputs: Any
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)  # type: ignore[misc]
-        if self._smoothing or isinstance(margin, Tensor) or isinstance(weight, Tensor):
-            chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
-            difference = chosen - rejected
-            wanted = bradley_terry_loss(difference, margin, weight, self._smoothing)
-            loss = loss + wanted - bradley_terry_loss(difference)
-        return (loss, outputs) if return_outputs else loss
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
@@ -108,7 +87,27 @@ class _Tokenised(_Plain):
 
 
 class RewardTrainer(_Plain, _RewardTrainer):
-    """TRL's, with plain checkpoints."""
+    """TRL's, with plain checkpoints, and a loss that knows margins, weights and smoothed labels."""
+
+    def __init__(self, *args: Any, smoothing: float = 0.0, **kwargs: Any) -> None:
+        """Take TRL's arguments, and the share of labels taken to be flipped."""
+        super().__init__(*args, **kwargs)
+        self._smoothing = smoothing
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor | tuple[Tensor, Any]:
+        """TRL's loss; of pairs with a margin, a weight or smoothed labels, with its Bradley–Terry term made anew."""
+        margin, weight = inputs.pop("margin", 0.0), inputs.pop("weight", 1.0)  # TRL would hand them to the model
+        loss: Tensor
+        outputs: Any
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)  # type: ignore[misc]
+        if self._smoothing or isinstance(margin, Tensor) or isinstance(weight, Tensor):
+            chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
+            difference = chosen - rejected
+            wanted = bradley_terry_loss(difference, margin, weight, self._smoothing)
+            loss = loss + wanted - bradley_terry_loss(difference)
+        return (loss, outputs) if return_outputs else loss
 
 
 class DPOTrainer(_Tokenised, _DPOTrainer):
