@@ -1,6 +1,7 @@
 """Policies through TRL's trainers: their losses by hand, runs taken up again to the same end, and clear words for bad data."""
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,12 +57,16 @@ def pairs(number: int) -> list[Pair]:
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> Workspace:
-    made = Workspace(tmp_path / "ws")
-    config = WorldPolicyConfig(num_steps=1, d_model=16, num_blocks=1)
-    keep_policy(made, tiny(), name="lm", key="lm", config=config, parents=(), metrics={})
-    keep_dataset(made, pairs(60), name="pairs", heldout=0.2, seed=0)
-    return made
+def space(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of a workspace with a small policy and pairs, which is made once."""
+    first = tmp_path_factory.getbasetemp() / "policies-and-pairs"
+    if not first.exists():
+        made = Workspace(first)
+        config = WorldPolicyConfig(num_steps=1, d_model=16, num_blocks=1)
+        keep_policy(made, tiny(), name="lm", key="lm", config=config, parents=(), metrics={})
+        keep_dataset(made, pairs(60), name="pairs", heldout=0.2, seed=0)
+    shutil.copytree(first, tmp_path / "ws")
+    return Workspace(tmp_path / "ws")
 
 
 def settings(**changes: Any) -> dict[str, Any]:
