@@ -173,7 +173,8 @@ def opened(config: TrainerRun, workspace: Workspace) -> Opened:
 
 def _without_dropout(policy: Policy) -> None:
     """What is learnt from is what the policy writes with."""
-    for module in policy.model.modules():
+    modules: list[Any] = list(policy.model.modules())
+    for module in modules:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
