@@ -173,12 +173,11 @@ def opened(config: TrainerRun, workspace: Workspace) -> Opened:
 
 def _without_dropout(policy: Policy) -> None:
     """What is learnt from is what the policy writes with."""
-    modules: list[Any] = list(policy.model.modules())
-    for module in modules:
+    for module in policy.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+            vars(module)["attention_dropout"] = 0.0
 
 
 def parents_of(config: Any, workspace: Workspace) -> tuple[str, ...]:

@@ -201,7 +201,9 @@ def test_a_run_that_was_broken_off_ends_as_an_unbroken_one(
 
 def test_what_is_told_and_kept_agrees(space: Workspace) -> None:
     told: list[dict[str, float]] = []
-    artifact = execute("train.dpo", settings(num_epochs=4.0, num_looks=2), space, lambda *values: told.append(dict(values[4])))
+    artifact = execute(
+        "train.dpo", settings(num_epochs=4.0, num_looks=2), space, lambda *values: told.append(dict(values[4]))
+    )
     metrics, last = artifact.metrics, told[-1]
     assert {"loss", "accuracy", "margin", "gold", "kl", "entropy", "heldout_margin"} <= last.keys()
     assert metrics["heldout_margin"] == last["heldout_margin"]
