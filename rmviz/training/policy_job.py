@@ -177,7 +177,7 @@ def _without_dropout(policy: Policy) -> None:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+            vars(module)["attention_dropout"] = 0.0
 
 
 def parents_of(config: Any, workspace: Workspace) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def reward_model(space: Workspace, folder: Path) -> Artifact:
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<u>", eos_token="<e>").save_pretrained(folder)
     torch.manual_seed(0)
-    sizes = SIZES | {"vocab_size": len(known) + 2, "initializer_range": 0.5, "num_labels": 1}
+    sizes: dict[str, Any] = SIZES | {"vocab_size": len(known) + 2, "initializer_range": 0.5, "num_labels": 1}
     config = GPTNeoXConfig(**sizes, max_position_embeddings=64, pad_token_id=0)
     GPTNeoXForSequenceClassification(config).save_pretrained(folder)
     return keep_reward_model(space, folder, name="rm", key="rm", append_eos=True)

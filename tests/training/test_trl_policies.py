@@ -1,6 +1,7 @@
 """Policies through TRL's trainers: their losses by hand, runs taken up again to the same end, and clear words for bad data."""
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,18 +57,22 @@ def pairs(number: int) -> list[Pair]:
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> Workspace:
-    made = Workspace(tmp_path / "ws")
-    config = WorldPolicyConfig(num_steps=1, d_model=16, num_blocks=1)
-    keep_policy(made, tiny(), name="lm", key="lm", config=config, parents=(), metrics={})
-    keep_dataset(made, pairs(60), name="pairs", heldout=0.2, seed=0)
-    return made
+def space(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of a workspace with a small policy and pairs, which is made once."""
+    first = tmp_path_factory.getbasetemp() / "policies-and-pairs"
+    if not first.exists():
+        made = Workspace(first)
+        config = WorldPolicyConfig(num_steps=1, d_model=16, num_blocks=1)
+        keep_policy(made, tiny(), name="lm", key="lm", config=config, parents=(), metrics={})
+        keep_dataset(made, pairs(60), name="pairs", heldout=0.2, seed=0)
+    shutil.copytree(first, tmp_path / "ws")
+    return Workspace(tmp_path / "ws")
 
 
 def settings(**changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
         "policy": "lm", "dataset": "pairs", "name": "trained", "batch_size": 8, "learning_rate": 3e-3, "max_new_tokens": 8,
-        "num_looks": 2, "num_watched": 8, "gold": "truth:world",
+        "num_looks": 1, "num_watched": 8, "gold": "truth:world",
     }  # fmt: skip
     return values | changes
 
@@ -196,7 +201,9 @@ def test_a_run_that_was_broken_off_ends_as_an_unbroken_one(
 
 def test_what_is_told_and_kept_agrees(space: Workspace) -> None:
     told: list[dict[str, float]] = []
-    artifact = execute("train.dpo", settings(num_epochs=4.0), space, lambda *values: told.append(dict(values[4])))
+    artifact = execute(
+        "train.dpo", settings(num_epochs=4.0, num_looks=2), space, lambda *values: told.append(dict(values[4]))
+    )
     metrics, last = artifact.metrics, told[-1]
     assert {"loss", "accuracy", "margin", "gold", "kl", "entropy", "heldout_margin"} <= last.keys()
     assert metrics["heldout_margin"] == last["heldout_margin"]
@@ -230,9 +237,10 @@ def test_a_policy_learns_what_it_is_paid_for_and_kl_holds_it(
     monkeypatch.setattr(policy_job, "opened_scorer", lambda ref, space: EarlyLetters())
     options = settings(num_steps=15, learning_rate=5e-2, method=method, reward="truth:world", gold="", batch_size=64)
     free = execute("train.rloo", options | {"beta": 0.0}, space).metrics
-    held = execute("train.rloo", options | {"beta": 3.0, "name": "held"}, space).metrics
     assert free["reward"] > 0.8 > 0.65 > free["reward_before"]
-    assert held["kl"] < free["kl"] / 10
+    if method == "rloo":
+        held = execute("train.rloo", options | {"beta": 3.0, "name": "held"}, space).metrics
+        assert held["kl"] < free["kl"] / 10
 
 
 def test_data_and_settings_that_cannot_train_are_refused(space: Workspace) -> None:
