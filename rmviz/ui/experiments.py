@@ -17,9 +17,9 @@ from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Experiment, Figure, read_experiment
 from rmviz.store.workspace import Workspace
 from rmviz.ui import empty, export, router, style
+from rmviz.ui.job_detail import artifact_link
 from rmviz.ui.lineage import KINDS
-from rmviz.ui.overview import link_of
-from rmviz.ui.words import counted, number, percent, plain, shortened
+from rmviz.ui.words import counted, number, percent, plain
 
 MAX_ROWS = 2000
 
@@ -129,14 +129,9 @@ def _links(experiment: Experiment, artifacts: Sequence[Artifact]) -> None:
         return
     st.subheader("What it made")
     here = {artifact.id: artifact for artifact in artifacts}
-    found = [here[link] for link in dict.fromkeys(experiment.links) if link in here]
-    for kind, title in KINDS.items():
-        some = [one for one in found if one.kind == kind]
-        if some:
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                st.caption(title, width="content")
-                for one in some:
-                    link_of(one, plain(shortened(one.name, 40)))
-    gone = [link for link in experiment.links if link not in here]
-    if gone:
-        st.caption(plain(f"Not in this workspace any more: {', '.join(gone)}."))
+    links = list(dict.fromkeys(experiment.links))
+    for kind, title in [*KINDS.items(), ("", "gone")]:
+        some = [link for link in links if (here[link].kind if link in here else "") == kind]
+        with st.container(horizontal=True, gap="medium"):
+            for link in some:
+                artifact_link(here.get(link), link, title, here)

@@ -40,6 +40,8 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "map": ("maps", "map", {}),
     "comparison": ("maps", "comparison", {"map": "map"}),
     "probe": ("probes", "probe", {}),
+    "policy": ("policies", "policy", {}),
+    "experiment": ("experiments", "experiment", {}),
 }
 """The page that shows an artifact of a kind, its parameter there, and the parameters of parents that go with it."""
 

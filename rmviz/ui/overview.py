@@ -155,16 +155,13 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
         if kind in PAGE_OF:
             with st.container(horizontal=True, gap="medium"):
                 for newest in newest_of_each(of_kind):
-                    link_of(newest, f"Open {plain(shortened(newest.name, 50))}")
-
-
-def link_of(artifact: Artifact, words: str) -> None:
-    """A link to the page that shows an artifact; the words alone where none does."""
-    page, param = BY_WHAT.get(str(artifact.metrics.get("what")), PAGE_OF.get(artifact.kind, ("", "")))
-    if page:
-        router.page_link(page, words, {param: artifact.id} if param else None, ":material/arrow_forward:")
-    else:
-        st.caption(words, width="content")
+                    page, param = BY_WHAT.get(str(newest.metrics.get("what")), PAGE_OF[kind])
+                    router.page_link(
+                        page,
+                        f"Open {plain(shortened(newest.name, 50))}",
+                        {param: newest.id} if param else None,
+                        ":material/arrow_forward:",
+                    )
 
 
 def newest_of_each(artifacts: Sequence[Artifact]) -> list[Artifact]:

@@ -169,12 +169,12 @@ def test_an_experiment_says_what_was_found_first(experiments, text_of, kept):
 
 def test_an_experiment_names_what_is_gone_and_what_is_broken(open_page, experiments, text_of, space, kept):
     assert "cannot be read" in experiments("broken").error[0].value
-    assert "Not in this workspace" not in text_of(experiments())
+    assert "not in the workspace" not in text_of(experiments())
     moved = kept["with KL"].folder.with_name("away")
     kept["with KL"].folder.rename(moved)
     try:
         assert kept["with KL"].id in text_of(experiments()).replace("\\", "")
-        assert "Not in this workspace any more" in text_of(experiments())
+        assert "not in the workspace" in text_of(experiments())
     finally:
         moved.rename(kept["with KL"].folder)
 
