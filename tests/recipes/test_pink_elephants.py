@@ -1,12 +1,14 @@
 """The recipe pink-elephants: its figures by hand, and its arms as the jobs take them."""
 
+from dataclasses import replace
+
 import pytest
 
 from rmviz.configs.kinds import KINDS
 from rmviz.configs.world import Sizes
 from rmviz.models.policy import Policy, Reply, Tokens
 from rmviz.recipes import pink_elephants
-from rmviz.recipes.pink_elephants import ARMS, Measured, cuts, figures, fluency_losses, found
+from rmviz.recipes.pink_elephants import ARMS, Measured, cuts, figures, fluency_losses, found, rate
 from rmviz.store.experiments import read_experiment
 from rmviz.store.workspace import Workspace
 from rmviz.training.watch import mean_log_prob
@@ -43,6 +45,14 @@ def test_every_figure_has_its_name_its_n_and_its_target():
     assert all_["mention_after_dpo"].mean == pytest.approx(0.1)
     assert all_["mention_cut_dpo"].target == all_["mention_cut_ilql_shaped"].target == "at least 0.8"
     assert all_["mention_cut_ilql_sign"].target == ""
+
+
+def test_the_interval_of_one_seed_is_that_of_its_conversations():
+    one = measured(0.5)
+    replies = one.replies * 100
+    figure = rate("x", "y", [replace(one, replies=replies)])
+    assert (figure.n, figure.mean) == (100, 0.5)
+    assert (figure.low, figure.high) == pytest.approx((0.404, 0.596), abs=1e-3)  # Wilson 1927, 50 of 100
 
 
 @pytest.mark.parametrize("name", ARMS)
