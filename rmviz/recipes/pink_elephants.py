@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rmviz.estimates import wilson
 from rmviz.models.policy import Policy, Reply
 from rmviz.models.policy_files import load_policy
 from rmviz.store.artifact import Artifact
@@ -159,26 +160,20 @@ def figures(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]])
     """All figures, over seeds."""
     where = f"in {NUM_ASKED} conversations about held-out pairs of terms"
     found = [
-        figure_of(
-            "mention_before", f"Replies of the untrained language model that name the forbidden term, {where}.",
-            [one.mention for one in before], unit="share",
+        rate(
+            "mention_before", f"Replies of the untrained language model that name the forbidden term, {where}.", before
         ),
         figure_of(
-            "fluency_before", "Mean log-likelihood per token of its own replies (nats).", [one.fluency for one in before],
+            "fluency_before",
+            "Mean log-likelihood per token of its own replies (nats).",
+            [one.fluency for one in before],
             unit="nats",
         ),
-    ]  # fmt: skip
+    ]
     for name, runs in after.items():
         wished = name in ("dpo", "ilql_shaped")
         title = ARMS[name].title
         values = (
-            (
-                "mention_after",
-                f"Replies that name the forbidden term, {where}",
-                [one.mention for one in runs],
-                "share",
-                "",
-            ),
             ("mention_cut", "Share by which that fell", cuts(before, runs), "share", "at least 0.8"),
             (
                 "fluency_after",
@@ -197,11 +192,21 @@ def figures(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]])
             ("reward_after", "Mean exact reward, 0 to 1", [one.reward for one in runs], "share", ""),
             ("kl", "Nats per token from the untrained language model", [one.kl for one in runs], "nats", ""),
         )
+        found.append(rate(f"mention_after_{name}", f"{title}: replies that name the forbidden term, {where}.", runs))
         found += [
             figure_of(f"{what}_{name}", f"{title}: {words}.", numbers, unit=unit, target=target if wished else "")
             for what, words, numbers, unit, target in values
         ]
     return found
+
+
+def rate(name: str, meaning: str, runs: Sequence[Measured]) -> Figure:
+    """A mention rate with its 95 % interval: over seeds, or of a single seed over its conversations (Wilson)."""
+    if len(runs) > 1:
+        return figure_of(name, meaning, [one.mention for one in runs], unit="share")
+    num = len(runs[0].replies)
+    low, high = wilson(runs[0].mention, num)
+    return Figure(name=name, meaning=meaning, mean=runs[0].mention, low=low, high=high, n=num, unit="share")
 
 
 def found(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]]) -> list[str]:

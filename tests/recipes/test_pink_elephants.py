@@ -1,12 +1,18 @@
 """The recipe pink-elephants: its figures by hand, and its arms as the jobs take them."""
 
+from dataclasses import replace
+
 import pytest
 
 from rmviz.configs.kinds import KINDS
+from rmviz.configs.world import Sizes
 from rmviz.models.policy import Policy, Reply, Tokens
 from rmviz.recipes import pink_elephants
-from rmviz.recipes.pink_elephants import ARMS, Measured, cuts, figures, fluency_losses, found
+from rmviz.recipes.pink_elephants import ARMS, Measured, cuts, figures, fluency_losses, found, rate
+from rmviz.store.experiments import read_experiment
+from rmviz.store.workspace import Workspace
 from rmviz.training.watch import mean_log_prob
+from rmviz.worker import execute
 from rmviz.world.elephants import Elephants, heldout_terms, terms
 from rmviz.world.policy import language_model
 
@@ -41,6 +47,14 @@ def test_every_figure_has_its_name_its_n_and_its_target():
     assert all_["mention_cut_ilql_sign"].target == ""
 
 
+def test_the_interval_of_one_seed_is_that_of_its_conversations():
+    one = measured(0.5)
+    replies = one.replies * 100
+    figure = rate("x", "y", [replace(one, replies=replies)])
+    assert (figure.n, figure.mean) == (100, 0.5)
+    assert (figure.low, figure.high) == pytest.approx((0.404, 0.596), abs=1e-3)  # Wilson 1927, 50 of 100
+
+
 @pytest.mark.parametrize("name", ARMS)
 def test_arms_are_settings_of_jobs(name):
     arm = ARMS[name]
@@ -56,14 +70,52 @@ def test_everybody_is_asked_about_held_out_pairs_alone():
 def test_fluency_is_the_mean_log_likelihood_of_what_was_written():
     task = Elephants()
     tokenizer = task.tokenizer()
-    from rmviz.configs.world import Sizes
-
     model = language_model(Sizes(d_model=8, num_blocks=1), len(tokenizer), task.max_length).eval()
     policy = Policy(model, tokenizer, format=task.format, max_length=task.max_length)
     rows = [policy.encode(prompt, " Gala is nice.") for prompt in pink_elephants.asked(0)[:3]]
     by_hand = []
     for row in rows:
         batch = policy.batch([row])
-        logs = policy.logits(batch).log_softmax(2)[0]
+        logs = policy.logits(batch).log_softmax(2)[0].detach()
         by_hand += [float(logs[place - 1, row.ids[place]]) for place in range(row.start, len(row.ids))]
     assert mean_log_prob(policy, rows) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+
+
+def test_policies_that_learnt_nothing_cut_nothing(tmp_path, monkeypatch):
+    """Each arm is given back the policy it starts from: nothing falls, nothing is lost, and it is all kept and read again."""
+    monkeypatch.setattr(pink_elephants, "NUM_ASKED", 5)
+    space, asked = Workspace(tmp_path), []
+
+    def unchanged(kind, settings):
+        asked.append(kind)
+        if kind == "task.policy":
+            return execute(kind, settings | {"num_steps": 2, "batch_size": 4, "d_model": 16, "num_blocks": 1}, space)
+        if kind == "data.pink_elephants":
+            return execute(kind, {"num_conversations": 30, "topics": "wines", "seed": settings["seed"]}, space)
+        KINDS[kind](**settings)
+        return space.resolve(settings["policy"])
+
+    class Told:
+        key, folder = "recipe-key", tmp_path / "checkpoints"
+
+        def __call__(self, step, total, metrics=None):
+            assert 0 <= step < total == 6
+
+    kept = pink_elephants.run(space, unchanged, Told(), 1, 0)
+    assert asked == ["task.policy", "data.pink_elephants", *(arm.kind for arm in ARMS.values())]
+    told = read_experiment(kept).told()
+    assert kept.kind == "experiment" and told["seeds"] == 1 and len(told["links"]) == 2
+    for name in ARMS:
+        assert told[f"fluency_loss_{name}"]["mean"] == pytest.approx(0.0) and told[f"kl_{name}"][
+            "mean"
+        ] == pytest.approx(0.0)
+        assert told[f"mention_after_{name}"]["mean"] == told["mention_before"]["mean"]
+
+
+@pytest.mark.slow
+def test_the_recipe_reaches_its_figures(tmp_path):
+    """The figures wished for, at held-out pairs of terms: minutes on two quiet cores."""
+    made = execute("recipe", {"name": "pink-elephants", "num_seeds": 1}, Workspace(tmp_path))
+    told = read_experiment(made).told()
+    for name in ("dpo", "ilql_shaped"):
+        assert told[f"mention_cut_{name}"]["mean"] >= 0.8 and told[f"fluency_loss_{name}"]["mean"] < 0.1
