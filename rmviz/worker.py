@@ -49,6 +49,7 @@ TASKS: dict[str, str] = {
     "task.policy": "rmviz.training.task_policy:run",
     "data.mcts": "rmviz.training.mcts_job:run",
     "recipe": "rmviz.recipes.job:run",
+    "train.iterated": "rmviz.recipes.iterated:run_job",
 }
 
 

@@ -6,6 +6,7 @@ from rmviz.configs.data import DataConfig, RatingsConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.elephants import PinkElephantsConfig
 from rmviz.configs.ilql import IlqlConfig
+from rmviz.configs.iterated import IteratedConfig
 from rmviz.configs.labels import LabelConfig
 from rmviz.configs.map import MapConfig, MapRescoreConfig
 from rmviz.configs.margins import MarginsConfig
@@ -54,4 +55,5 @@ KINDS: dict[str, type] = {
     "task.policy": TaskPolicyConfig,
     "data.mcts": MctsConfig,
     "recipe": RecipeConfig,
+    "train.iterated": IteratedConfig,
 }

@@ -119,6 +119,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {"num_steps": 120, "draw_prompts": 256, "samples_per_prompt": 32, "max_new_tokens": 64},
         "gpu": {"num_steps": 400, "draw_prompts": 2_048, "samples_per_prompt": 64, "max_new_tokens": 256},
     },
+    "train.iterated": {
+        "tiny": {"num_rounds": 2, "budget": 100, "num_steps": 10, "draw_prompts": 32, "num_seeds": 1},
+        "laptop": {"num_rounds": 3, "budget": 900, "num_steps": 60, "draw_prompts": 128, "num_seeds": 3},
+        "gpu": {"num_rounds": 4, "budget": 20_000, "num_steps": 300, "draw_prompts": 1_024, "num_seeds": 3},
+    },
     "data.preferences": {
         "tiny": {"num_pairs": 100, "max_new_tokens": 16},
         "laptop": {"num_pairs": 1_000, "max_new_tokens": 64},

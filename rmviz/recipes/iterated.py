@@ -1,0 +1,180 @@
+"""Iterated RLHF against a gold reward, beside standard RLHF with as many labels and as many steps.
+
+Each round's labels, proxy and policy are artifacts of jobs of their own. Source of the design: Gao et al. 2022
+(arXiv:2210.10760) for gold and proxy; Bai et al. 2022 (arXiv:2204.05862, section 4.5) for iterating.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rmviz.configs.base import to_dict
+from rmviz.configs.iterated import IteratedConfig
+from rmviz.configs.models import RewardConfig
+from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig
+from rmviz.configs.trl_policies import DPOConfig
+from rmviz.configs.world import TaskDataConfig, TaskPolicyConfig
+from rmviz.models.formats import FormatName
+from rmviz.models.policy_files import load_policy
+from rmviz.recipes.iterated_report import Arm, experiment_of
+from rmviz.recipes.measure import Meter
+from rmviz.recipes.proxies import looked_into, num_looks
+from rmviz.store.artifact import Artifact
+from rmviz.store.experiments import keep_experiment
+from rmviz.store.workspace import Workspace
+from rmviz.types import Report
+
+Execute = Callable[[str, Any], Artifact]
+
+
+def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
+    """The recipe: iterated against standard RLHF on the planted world, whose true reward is the gold one."""
+    policy = execute(
+        "task.policy", TaskPolicyConfig(task="world", name="small-world-lm", num_steps=900, batch_size=32, seed=seed)
+    )
+    prompts = execute("task.data", TaskDataConfig(task="world", name="world-prompts", num_pairs=1500, seed=seed))
+    config = IteratedConfig(
+        policy=policy.id, dataset=prompts.id, gold="truth:world", name="iterated", num_seeds=num_seeds, seed=seed
+    )
+    return iterate(config, space, execute, report, f"rmviz recipe iterated --seeds {num_seeds}")
+
+
+def iterate(config: IteratedConfig, space: Workspace, execute: Execute, report: Report, command: str) -> Artifact:
+    """Run both arms for every seed, measure every policy, and keep what was found."""
+    start = time.monotonic()
+    loop = _Loop(config, space, execute, report)
+    arms = [arm for seed in range(config.seed, config.seed + config.num_seeds) for arm in loop.arms(seed)]
+    insights = looked_into(config, space, loop.step, arms[1].proxies) if config.co_evolution else None
+    experiment = experiment_of(config, arms, insights, time.monotonic() - start, command)
+    report(loop.total, loop.total)
+    return keep_experiment(space, experiment, name=config.name or "iterated", key=report.key, config=to_dict(config))
+
+
+@dataclass
+class _Loop:
+    """One run of the experiment: what it does, counted in steps."""
+
+    config: IteratedConfig
+    space: Workspace
+    execute: Execute
+    report: Report
+    done: int = field(default=0)
+
+    @property
+    def total(self) -> int:
+        """Jobs in all."""
+        config = self.config
+        a_seed = 3 * (1 + config.num_rounds) + (2 if config.kl_off_steps else 0)
+        return config.num_seeds * a_seed + (num_looks(config) if config.co_evolution else 0)
+
+    def step(self, kind: str, settings: Any) -> Artifact:
+        """Do one job, and say so."""
+        self.report(self.done, self.total)
+        artifact = self.execute(kind, settings)
+        self.done += 1
+        return artifact
+
+    def arms(self, seed: int) -> list[Arm]:
+        """The standard arm, the iterated one, and what PPO makes of the standard proxy with and without KL."""
+        config = self.config
+        meter = Meter(self.space, config, seed, self.report.folder)
+        standard = self._arm("standard", meter, seed, rounds=1)
+        iterated = self._arm("iterated", meter, seed, rounds=config.num_rounds)
+        return [standard, iterated, *self._kl_off(standard, meter, seed)]
+
+    def _arm(self, name: str, meter: Meter, seed: int, rounds: int) -> Arm:
+        config = self.config
+        arm = Arm(name=name, seed=seed, points=[meter.start()])
+        policy, labels, proxy = config.policy, "", ""
+        for number in range(1, rounds + 1):
+            title = f"{config.name or 'iterated'} {name} s{seed} r{number}"
+            shared = config.budget // rounds + (config.budget % rounds if number == rounds else 0)
+            labels = self.step(
+                "data.preferences",
+                PreferencesConfig(
+                    policy=policy, dataset=config.dataset, gold=config.gold, name=f"{title} labels", num_pairs=shared,
+                    earlier=labels if config.proxy == "all" else "", noise=config.noise,
+                    max_new_tokens=config.max_new_tokens, seed=100 * seed + number,
+                ),
+            ).id  # fmt: skip
+            base = proxy if config.proxy == "continued" and proxy else config.policy
+            model = self.step("train.reward", self._reward(labels, base, f"{title} proxy", seed))
+            proxy = model.id
+            arm.proxies.append(model)
+            improved = self.step(*self._improved(policy, proxy, labels, f"{title} policy", seed, rounds))
+            policy = improved.id
+            arm.policies.append(improved)
+            arm.points.append(meter.point(improved, model, labels=config.budget * number // rounds))
+        return arm
+
+    def _reward(self, labels: str, base: str, name: str, seed: int) -> RewardConfig:
+        config = self.config
+        return RewardConfig(
+            dataset=labels, base=base, name=name, format=_layout(self.space, config.policy), max_length=192, batch_size=16,
+            num_epochs=config.reward_epochs, learning_rate=config.reward_rate, num_checkpoints=1, seed=seed,
+        )  # fmt: skip
+
+    def _improved(self, policy: str, proxy: str, labels: str, name: str, seed: int, rounds: int) -> tuple[str, Any]:
+        """The job that improves a policy; one round of the standard arm does what all rounds of the other do."""
+        config = self.config
+        repeats = config.num_rounds // rounds
+        shared: dict[str, Any] = {
+            "policy": policy, "dataset": config.dataset, "gold": config.gold, "name": name, "num_looks": 1, "num_watched": 16,
+            "learning_rate": config.learning_rate, "max_new_tokens": config.max_new_tokens, "seed": seed, "batch_size": 32,
+        }  # fmt: skip
+        drawn: dict[str, Any] = {"draw_prompts": config.draw_prompts, "samples_per_prompt": config.samples_per_prompt}
+        if config.method == "dpo":
+            return "train.dpo", DPOConfig(**{**shared, "dataset": labels})
+        if config.method == "ppo":
+            return "train.ppo", self._ppo(shared | {"reward": proxy}, config.num_steps * repeats, config.kl_coef)
+        if config.method == "rest":
+            return "train.rest", RestConfig(
+                **shared,
+                **drawn,
+                reward=proxy,
+                num_grow=repeats,
+                num_improve=2,
+                num_steps=max(1, config.num_steps // 2),
+            )
+        return "train.best_of_n", BestOfNConfig(
+            **shared, **drawn, reward=proxy, num_grow=repeats, num_steps=config.num_steps
+        )
+
+    def _ppo(self, shared: dict[str, Any], num_steps: int, kl_coef: float) -> PPOConfig:
+        config = self.config
+        return PPOConfig(**shared, num_steps=num_steps, num_replies=config.draw_prompts, kl_coef=kl_coef, num_epochs=2)
+
+    def _kl_off(self, standard: Arm, meter: Meter, seed: int) -> list[Arm]:
+        """PPO against one proxy, once held near where it starts and once not."""
+        config, arms = self.config, []
+        if not config.kl_off_steps:
+            return []
+        for name, coef in (("ppo with KL", config.kl_coef), ("ppo without KL", 0.0)):
+            settings = self._ppo(
+                {
+                    "policy": config.policy, "dataset": config.dataset, "gold": config.gold, "reward": standard.proxies[-1].id,
+                    "name": f"{config.name or 'iterated'} {name} s{seed}", "num_looks": 8, "num_watched": 64,
+                    "learning_rate": config.learning_rate, "max_new_tokens": config.max_new_tokens, "seed": seed,
+                },
+                config.kl_off_steps, coef,
+            )  # fmt: skip
+            artifact = self.step("train.ppo", settings)
+            point = meter.point(artifact, standard.proxies[-1], labels=config.budget)
+            arms.append(Arm(name=name, seed=seed, points=[meter.start(), point], policies=[artifact]))
+        return arms
+
+
+def run_job(config: IteratedConfig, workspace: Workspace, report: Report) -> Artifact:
+    """The job `train.iterated`."""
+    from rmviz.recipes.job import Steps
+    from rmviz.worker import execute
+
+    steps = Steps(report)
+    command = "rmviz train iterated"
+    return iterate(config, workspace, lambda kind, one: execute(kind, one, workspace, steps.heard), steps, command)
+
+
+def _layout(space: Workspace, policy: str) -> FormatName:
+    """How the policy's prompts are laid out: the proxy reads them as the policy does."""
+    return load_policy(space.resolve(policy, "policy")).format
