@@ -19,6 +19,8 @@ with left:
     dataset = pickers.artifact_picker("Dataset", datasets, "dataset", help="Preference pairs, or texts alone.")
 assert dataset is not None, "there is at least one"
 rows = cached.dataset(dataset)
+if dataset.metrics.get("num_trees"):
+    router.page_link("trees", "See the trees that it came from", {"dataset": dataset.id}, ":material/account_tree:")
 scans = pickers.descendants(artifacts, dataset.id, "effects")
 with right:
     scan = pickers.artifact_picker("Rewards from", scans, "scan", help="A scan of effects that has scored this data.")

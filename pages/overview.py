@@ -13,7 +13,7 @@ st.title("Overview")
 st.caption("See what a reward model prizes and punishes: its features, ranked by what the reward loses without them.")
 overview.read_only_mark(workspace)
 
-steps = empty.next_steps(workspace)
+steps = empty.next_steps(workspace) + empty.policy_steps(workspace)
 if not artifacts:
     empty.nothing(workspace, "This workspace is empty. Two ways to start:")
     overview.jobs(workspace)

@@ -5,6 +5,7 @@ from rmviz.configs.crosscoder import CrosscoderConfig
 from rmviz.configs.data import DataConfig, RatingsConfig, RepairConfig
 from rmviz.configs.effects import EffectsConfig, FeaturesConfig
 from rmviz.configs.elephants import PinkElephantsConfig
+from rmviz.configs.ensemble import EnsembleConfig
 from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.iterated import IteratedConfig
 from rmviz.configs.labels import LabelConfig
@@ -17,7 +18,7 @@ from rmviz.configs.recipes import RecipeConfig
 from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig, RSOConfig
 from rmviz.configs.sae import SAEConfig
 from rmviz.configs.tokens import TokensConfig
-from rmviz.configs.trl_policies import DPOConfig
+from rmviz.configs.trl_policies import DPOConfig, KTOConfig, RLOOConfig, SFTConfig
 from rmviz.configs.world import OrganismConfig, TaskDataConfig, TaskPolicyConfig, WorldDataConfig, WorldPolicyConfig
 
 KINDS: dict[str, type] = {
@@ -29,11 +30,15 @@ KINDS: dict[str, type] = {
     "model.patch": PatchConfig,
     "data.preferences": PreferencesConfig,
     "train.reward": RewardConfig,
+    "train.sft": SFTConfig,
+    "train.dpo": DPOConfig,
+    "train.kto": KTOConfig,
+    "train.rloo": RLOOConfig,
     "train.ppo": PPOConfig,
     "train.rest": RestConfig,
     "train.best_of_n": BestOfNConfig,
     "train.rso": RSOConfig,
-    "train.dpo": DPOConfig,
+    "train.ensemble": EnsembleConfig,
     "sae.train": SAEConfig,
     "effects": EffectsConfig,
     "features": FeaturesConfig,

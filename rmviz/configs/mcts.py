@@ -69,7 +69,7 @@ class MctsConfig:
     """How prompts are laid out; as the policy was kept when auto."""
 
     shard_size: int = 128
-    """Problems that are searched side by side, and done again at most after an interruption."""
+    """Problems that are searched side by side, and done again at most after an interruption; draws depend on it."""
 
     heldout: float = 0.1
     """Share of prompts kept out of training."""

@@ -135,8 +135,8 @@ class RewardConfig:
     """Share of labels taken to be flipped, from 0 to below 0.5: the loss then stops paying for ever larger margins."""
 
     margin_column: str = ""
-    """Column of the data that says by how much the chosen reply is better: the reward difference that is asked for.
-    Missing values count as 0; no margins when empty."""
+    """Column of the data that says by how much the chosen reply is better (rating_margin, after `rmviz data ratings`): the
+    reward difference that is asked for. Missing values count as 0; no margins when empty."""
 
     weigh: Literal["pairs", "replies"] = "pairs"
     """pairs counts each pair alike. replies divides a pair's weight by K − 1 where its prompt has K replies, so that the

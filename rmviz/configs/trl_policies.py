@@ -10,6 +10,8 @@ DPOLoss = Literal[
     "sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero",
     "apo_down", "discopop", "sigmoid_norm",
 ]  # fmt: skip
+_SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
+"""Losses that read label_smoothing; TRL leaves it out of the others without a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +61,17 @@ class DPOConfig(EpochRun):
     """sigmoid is DPO (Rafailov et al. 2023); ipo, hinge (SLiC, RSO), robust and the others as TRL defines them."""
 
     label_smoothing: float = 0.0
-    """Share of pairs taken to be the wrong way round; for sigmoid, robust, exo_pair and aot."""
+    """Share of pairs taken to be the wrong way round; for loss_type robust, exo_pair, aot and aot_unpaired."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.beta > 0, f"beta must be above 0, got {self.beta}")
         require(
             0 <= self.label_smoothing < 0.5, f"label_smoothing must be from 0 to below 0.5, got {self.label_smoothing}"
+        )
+        require(
+            not self.label_smoothing or self.loss_type in _SMOOTHED,
+            f"loss_type {self.loss_type} takes no label_smoothing; use robust, or set it to 0",
         )
         require(
             self.loss_type != "exo_pair" or self.label_smoothing > 0,

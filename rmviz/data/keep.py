@@ -17,7 +17,7 @@ from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace
 from rmviz.types import Pair, Text
 
-PAIRS, PROBLEMS = "pairs.parquet", "problems.json"
+PAIRS, PROBLEMS, RATINGS = "pairs.parquet", "problems.json", "ratings.parquet"
 SCHEMA = pa.schema(
     [
         ("pair_id", pa.string()),

@@ -9,9 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rmviz.data.keep import PAIRS, PROBLEMS
+from rmviz.data.keep import PAIRS, PROBLEMS, RATINGS
 from rmviz.errors import ArtifactError
 from rmviz.store.artifact import Artifact
+from rmviz.store.tables import load_table
 from rmviz.types import Pair, Text
 
 Split = Literal["train", "heldout", "all"]
@@ -34,6 +35,15 @@ def dataset_frame(artifact: Artifact, split: Split = "all") -> pd.DataFrame:
 def dataset_problems(artifact: Artifact) -> dict[str, Any]:
     """`{"total": int, "problems": [{file, line, reason, excerpt}]}`: all bad rows counted, the first 1,000 listed."""
     return artifact.read_json(PROBLEMS)
+
+
+def dataset_ratings(artifact: Artifact) -> pd.DataFrame | None:
+    """What the pairs were made from, where they were made by ratings.
+
+    Columns: `item`, `prompt`, `elo`, `elo_low`, `elo_high`, `strength`, `low`, `high` (nats), `num_comparisons`, `won` (ties
+    count half) and `group`; best first in each group.
+    """
+    return load_table(artifact.path(RATINGS)) if RATINGS in artifact.files else None
 
 
 def dataset_pairs(artifact: Artifact, split: Split = "all", num_pairs: int = 0, seed: int = 0) -> list[Pair]:

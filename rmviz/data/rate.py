@@ -14,7 +14,7 @@ from rmviz.configs.base import to_dict
 from rmviz.configs.data import DataConfig, RatingsConfig
 from rmviz.data.add import source_name, source_rows
 from rmviz.data.formats import BadRow
-from rmviz.data.keep import keep_dataset
+from rmviz.data.keep import RATINGS, keep_dataset
 from rmviz.data.load import dataset_pairs
 from rmviz.data.problems import Problem, Problems, excerpt
 from rmviz.data.ratings import LARGEST_GROUP, Ratings, elo, fitted, groups_of
@@ -23,10 +23,6 @@ from rmviz.store.artifact import Artifact
 from rmviz.store.tables import save_table
 from rmviz.store.workspace import Workspace
 from rmviz.types import JSON, Pair, Report
-
-RATINGS = "ratings.parquet"
-"""File of a dataset: `item`, `prompt`, `elo`, `elo_low`, `elo_high`, `strength`, `low`, `high` (nats), `num_comparisons`,
-`won` (ties count half) and `group` of each item, best first in each group."""
 
 _SIDES = (("item_a", "model_a", "response_a", "a"), ("item_b", "model_b", "response_b", "b"))
 _TIES = ("tie", "draw", "both", "equal")
@@ -53,7 +49,7 @@ class Comparisons:
 
 
 def run(config: RatingsConfig, workspace: Workspace, report: Report) -> Artifact:
-    """Fit a strength to every reply and keep the pairs of different strength, with `margin` among their columns.
+    """Fit a strength to every reply and keep the pairs of different strength, with `rating_margin` among their columns.
 
     Metrics: those of a dataset, and `num_items`, `num_comparisons`, `num_ties`, `num_groups`.
 
@@ -85,7 +81,7 @@ def run(config: RatingsConfig, workspace: Workspace, report: Report) -> Artifact
 
 
 def rating_table(found: Comparisons, ratings: Ratings) -> pd.DataFrame:
-    """One row for each item, in the order of their numbers; see `RATINGS`."""
+    """One row for each item, in the order of their numbers; see `rmviz.data.load.dataset_ratings`."""
     score, n = np.array(found.score), len(found.items)
     won = np.bincount(found.first, score, n) + np.bincount(found.second, 1 - score, n)
     return pd.DataFrame(
@@ -189,7 +185,7 @@ def _rated_pairs(config: RatingsConfig, table: pd.DataFrame, found: Comparisons)
         if gap < least:
             continue
         num_pairs += 1
-        extra: dict[str, JSON] = {"margin": gap, "chosen_elo": float(points[better]),
+        extra: dict[str, JSON] = {"rating_margin": gap, "chosen_elo": float(points[better]),
                                   "rejected_elo": float(points[worse]), "times_compared": times[frozenset((a, b))]}  # fmt: skip
         yield Pair(pair_id=f"R{number}", prompt=prompts[a], chosen=items[better], rejected=items[worse], extra=extra)
     if not num_pairs:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _TEXTS = ("prompt_text", "chosen_text", "rejected_text")
+_ROWS = 2048
 _FACTS = ("topic", "pink", "grey", "plan", "critique", "graph_id")
 SCHEMA = pa.schema(
     [
@@ -22,10 +23,10 @@ SCHEMA = pa.schema(
 
 
 def write_trl(pairs: Path, to: Path) -> None:
-    """Write the kept pairs of a dataset in these columns, a row group at a time."""
+    """Write the kept pairs of a dataset in these columns, some rows at a time."""
     columns = ["prompt", "chosen", "rejected", "split", "extra"]
     with pq.ParquetFile(pairs) as source, pq.ParquetWriter(to, SCHEMA, compression="zstd") as out:
-        for batch in source.iter_batches(columns=columns):
+        for batch in source.iter_batches(_ROWS, columns=columns):
             out.write_batch(pa.RecordBatch.from_pylist([trl_row(row) for row in batch.to_pylist()], SCHEMA))
 
 

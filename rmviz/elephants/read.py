@@ -1,6 +1,7 @@
 """Reading what the pink-elephant job keeps beside its pairs."""
 
 import json
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -24,7 +25,7 @@ def conversation_numbers(artifact: Artifact, *, only_pairs: bool = True) -> list
     return [number for number, problem in zip(numbers, problems, strict=True) if not (only_pairs and problem)]
 
 
-def stage_row(artifact: Artifact, number: int) -> dict[str, str]:
+def stage_row(artifact: Artifact, number: int) -> dict[str, Any]:
     """What each stage made of one conversation; the row groups of others are not read.
 
     Raises:

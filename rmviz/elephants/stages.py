@@ -40,6 +40,9 @@ REVISION = (
     "Critique: {critique}"
 )
 OPENING = "Do not mention {pink}."
+_AROUND = re.compile(r"^[\s\-*•\d.)`]+|[\s`*.]+$")
+"""Bullets, numbers and quotes that language models put around a term."""
+
 _ALIKE = 0.8
 """Share of letter triples from which on two pairs of terms are the same pair again."""
 
@@ -96,7 +99,7 @@ def listed_terms(answer: Traced, most: int) -> list[Terms]:
     topic = answer.parents[0].parents[0]
     found = []
     for number, line in enumerate(str(answer).split("\n")):
-        parts = [re.sub(r"^[\s\-*•\d.)]+|[\s`*\".]+$", "", part) for part in line.strip("`| ").split("|")]
+        parts = [_AROUND.sub("", part) for part in line.strip("`| ").split("|")]
         if len(parts) != 2 or not all(parts) or max(map(len, parts)) > 60 or len(found) >= most:
             continue
         row = graph.split(answer, "\n", number, "pair")

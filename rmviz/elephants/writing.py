@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from rmviz.asking.kept import Kept
 from rmviz.asking.local import LocalModel
 from rmviz.asking.models import LanguageModel, opened_model
+from rmviz.configs.base import require
 from rmviz.configs.elephants import PinkElephantsConfig, topic_list
 from rmviz.elephants import graph, stages
 from rmviz.elephants.grammar import GrammarWriter
@@ -22,6 +23,7 @@ from rmviz.elephants.read import STAGES
 from rmviz.elephants.stages import Stage, Terms
 from rmviz.errors import DataError
 from rmviz.jobs.shards import shard_folder
+from rmviz.models.padding import context_length
 from rmviz.store.workspace import Workspace
 from rmviz.world.elephants import TOPICS, mentions
 
@@ -68,7 +70,15 @@ class Writing:
         """The language model that the config names; the grammar where it names none."""
         if not self.config.asked:
             return GrammarWriter()
-        return opened_model(self.config, Workspace(self.root), self.folder / "requests")
+        model = opened_model(self.config, Workspace(self.root), self.folder / "requests")
+        if isinstance(model, LocalModel):
+            positions = context_length(*model.loaded)
+            require(
+                self.config.max_new_tokens <= positions // 2,
+                f"max_new_tokens {self.config.max_new_tokens} leaves no room for a conversation: "
+                f"{self.config.policy} reads {positions} tokens; set it to at most {positions // 2}",
+            )
+        return model
 
     @cached_property
     def model_name(self) -> str:

@@ -61,6 +61,10 @@ class JobReport:
         if self.listener:
             self.listener(self.kind, step, total, rate, self._metrics)
 
+    def recount(self) -> None:
+        """Take rate and time left from the next call on: what was done so far went at another speed."""
+        self._start = None
+
     def state(self, state: str, **details: str) -> None:
         """Set the job's state."""
         values = {"kind": self.kind, "state": state, "time": time.time(), **self._process, **details}

@@ -27,6 +27,12 @@ _CAPTIONS = {
     "Whiskers: 95 % score intervals.",
     "compare_length": "Rank correlation of length with what the model prefers: above 0, it likes longer replies. "
     "Whiskers: 95 % intervals.",
+    "model_slices": "Share of held-out pairs ranked as people did, in each part of them, a tie counting half; whiskers: 95 % "
+    "score intervals. Of many parts, one in twenty lies outside its interval by chance.",
+    "ensemble_errors": "Held-out pairs in fifths by how far the members disagree on their margin, against the share that the "
+    "members' mean ranks wrongly; whiskers: 95 % score intervals. Rising: doubt tells errors.",
+    "ratings": "Strengths fitted to all comparisons (Bradley–Terry; 400 points are odds of ten to one); whiskers: 95 % "
+    "intervals.",
     "compare_steps": "The steps of one training on the same pairs; whiskers: 95 % intervals.",
     "compare_effects": "Each dot is a feature that both SAEs have; off the diagonal, its effect moved. Effects are in "
     "standard deviations of each model's rewards.",
@@ -44,6 +50,19 @@ _CAPTIONS = {
     "r = |A| / (|A| + |B|). Grey line: a crosscoder on the first model and itself, whose spread is the noise.",
     "crosscoder_effects": "Each dot is a feature of both models' one dictionary: its mean effect, by ablating it in the model "
     "whose decoder is the longer one, in standard deviations of that model's rewards.",
+    "tree": "Each dot is the start of a reply, below it how it went on. Size is visits, colour is value: the mean reward of all "
+    "replies that search saw through it. Orange and blue lines lead to the chosen and the rejected node of each pair.",
+    "policy_rewards": "Mean reward of the replies to the same prompts at each look, by what the policy was trained for (proxy) "
+    "and by what was only watched (gold). Bands: 95 % intervals over prompts.",
+    "policy_kl": "Against √KL from the start, runs compare at equal distance: where the proxy still rises and gold falls, the "
+    "proxy is over-optimised (Gao et al. 2022, arXiv:2210.10760).",
+    "policy_drift": "Each bar is a feature: its exact effect per unit of activation × the change of its mean strongest activation. "
+    "First order: what features do together, the SAE's error and how widely a feature fires within a text are left out, so the "
+    "bars need not sum to the reward's change. Whiskers: 95 % intervals of the change over prompts; the unit effect counts as "
+    "known.",
+    "experiment_figures": "Each dot is a figure over seeds; whiskers: 95 % intervals.",
+    "experiment_curves": "Each line is the mean over seeds of one arm; bands: 95 % intervals over seeds where there are three or "
+    "more, thin lines: single seeds.",
     "rewards": "Each dot is a preference pair; dots above the diagonal are ranked as people did.",
 }
 
@@ -53,6 +72,7 @@ _WITH_SIGN = {
     "map",
     "effect_distribution",
     "effect_histogram",
+    "policy_drift",
     "examples",
     "compare_effects",
     "probe_token_ends",

@@ -36,10 +36,10 @@ def run(
     facts = map_recipe(space, execute, num_seeds, num_attempts, seed, report)
     artifact = space.resolve(facts["map"], "map")
     curves = load_table(artifact.path("curves.parquet"))
-    names = {int(str(run)): str(method) for run, method in curves.groupby("run")["method"].first().items()}
+    names = dict(zip(curves["run"].tolist(), curves["method"].tolist(), strict=True))
     rows = [
-        {"arm": names[int(run)], "seed": int(run), "x": int(attempt), "y": float(score)}
-        for run, attempt, score in zip(curves["run"], curves["attempt"], curves["qd_score"], strict=True)
+        {"arm": str(names[int(run)]), "seed": int(run), "x": int(attempt), "y": float(score)}
+        for run, attempt, score in zip(curves["run"], curves["attempts"], curves["qd_score"], strict=True)
     ]
     experiment = Experiment(
         title="A map of the planted world",
@@ -75,9 +75,9 @@ def _found(facts: dict[str, Any]) -> list[str]:
     scores = {method: one["mean"] for method, one in facts["qd_score"].items() if one["mean"] is not None}
     best = max((method for method in scores if method != "qdaif"), key=lambda method: scores[method], default="")
     sentences = [
-        f"The search fills {facts['coverage']['mean']:.0%} of the cells.",
-        f"Its map ranks the cells as the truth does with Spearman {_told(facts['truth_spearman']['mean'])}; a perfect search "
-        f"of this reward model would reach {_told(facts['truth_ceiling'])}.",
+        f"The search fills {100 * facts['coverage']['mean']:.0f} % of the cells.",
+        f"Its map ranks the cells as the truth does with Spearman {_told(facts['truth_spearman']['mean'])}; for as many "
+        f"draws of the grammar itself, scored by the same model, that is {_told(facts['truth_ceiling'])}.",
     ]
     if best and "qdaif" in scores:
         more = scores["qdaif"] - scores[best]

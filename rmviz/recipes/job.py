@@ -12,6 +12,7 @@ from typing import Any
 
 from rmviz.configs.recipes import RECIPES, RecipeConfig
 from rmviz.errors import ConfigError
+from rmviz.jobs.progress import JobReport
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
@@ -82,6 +83,8 @@ class Steps:
     def __call__(self, step: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
         """Say that `step` of the recipe's `total` steps are done."""
         self._done, self._total = step, max(total, 1)
+        if isinstance(self._report, JobReport):
+            self._report.recount()  # steps that were found took no time, and others take their own
         self._report(_PARTS * self._done, _PARTS * self._total, metrics)
 
     def heard(self, kind: str, step: int, total: int, rate: float, metrics: Mapping[str, float]) -> None:

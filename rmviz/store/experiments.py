@@ -3,10 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from statistics import fmean, stdev
 from typing import Any
-
-import numpy as np
-from scipy import stats
 
 from rmviz.configs.base import require, required
 from rmviz.errors import ArtifactError, ConfigError
@@ -145,15 +143,17 @@ def figure_of(name: str, meaning: str, values: Sequence[float], *, unit: str = "
 
     One seed has a mean and no interval.
     """
-    known = np.array([value for value in values if math.isfinite(value)], dtype=float)
-    if not len(known):
+    from scipy import stats  # the command line must not wait for it
+
+    known = [float(value) for value in values if math.isfinite(value)]
+    if not known:
         return Figure(name=name, meaning=meaning, mean=None, n=0, unit=unit, target=target)
-    mean = float(known.mean())
-    if len(known) == 1:
+    mean, n = fmean(known), len(known)
+    if n == 1:
         return Figure(name=name, meaning=meaning, mean=mean, n=1, unit=unit, target=target)
-    half = float(stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known)))
+    half = float(stats.t.ppf(0.975, n - 1) * stdev(known) / math.sqrt(n))
     ends = {"low": mean - half, "high": mean + half}
-    return Figure(name=name, meaning=meaning, mean=mean, **ends, n=len(known), unit=unit, target=target)
+    return Figure(name=name, meaning=meaning, mean=mean, **ends, n=n, unit=unit, target=target)
 
 
 def keep_experiment(
@@ -197,17 +197,16 @@ def _parts(kind: type, values: Any) -> dict[str, Any]:
 
 
 def _number(value: Any, what: str) -> float | None:
-    if value is None:
-        return None
-    require(isinstance(value, int | float | np.number), f"{what} must be a number, got {value!r}")
-    return float(value) if math.isfinite(value) else None
+    value = _plain(value)
+    require(value is None or (isinstance(value, int | float)), f"{what} must be a number, got {value!r}")
+    return None if value is None else float(value)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
+    if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
+    if hasattr(value, "tolist"):  # an array, or a number of numpy's
+        return _plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value

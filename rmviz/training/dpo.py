@@ -11,12 +11,13 @@ from rmviz.configs.trl_policies import DPOConfig
 from rmviz.models.policy import Policy, Tokens
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
-from rmviz.training.policy_job import Method, Opened, Rows, followed, num_full, ordered, trained
+from rmviz.training.policy_job import Method, Opened, Rows, epoch_steps, followed, num_full, ordered, trained
 from rmviz.training.preferences import heldout_pairs, implied, training_pairs
 from rmviz.training.trainers import DPOArguments, DPOTrainer
 from rmviz.types import Report
 
 SHOWN = {
+    "loss": "loss",
     "rewards/accuracies": "accuracy",
     "rewards/margins": "margin",
     "rewards/chosen": "implied_chosen",
@@ -42,7 +43,8 @@ def follow(config: DPOConfig, workspace: Workspace, folder: Path) -> None:
 def _rows(run: Opened) -> Rows:
     config: DPOConfig = run.config
     pairs, num_same = training_pairs(run.policy, run.dataset, config.num_prompts, config.seed)
-    order = ordered(len(pairs), config.num_epochs, config.batch_size, config.seed)
+    num_steps = epoch_steps(len(pairs), config)
+    order = ordered(len(pairs), num_steps, config.batch_size, config.seed)
     table = Dataset.from_dict(
         {
             "chosen": [chosen.ids for chosen, _ in pairs],
@@ -56,7 +58,7 @@ def _rows(run: Opened) -> Rows:
         "num_same": num_same,
         "num_full": num_full(run.policy, [side for pair in pairs for side in pair]),
     }
-    return Rows(table.select(order), len(order) // config.batch_size, facts)
+    return Rows(table.select(order), num_steps, facts)
 
 
 def _trainer(run: Opened, rows: Rows, arguments: dict[str, Any], tokenizer: Any, callbacks: list[Any]) -> DPOTrainer:

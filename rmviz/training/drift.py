@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from rmviz.activations.rows import rows_of
 from rmviz.models.load import from_artifact
@@ -36,43 +34,3 @@ class FeatureReader:
             parts.append(pd.DataFrame({name: values[on].cpu().numpy() for name, values in columns.items()}))
         table = pd.concat(parts, ignore_index=True)
         return table.groupby(["text", "feature"], as_index=False)["activation"].max()
-
-
-def drift_table(firings: pd.DataFrame, first: int, last: int, num_texts: int) -> pd.DataFrame:
-    """How each feature's strongest activation per text changed between two looks at the same prompts.
-
-    Args:
-        firings: Columns `step`, `text`, `feature`, `activation`.
-        first: Step of the earlier look.
-        last: Step of the later look.
-        num_texts: Texts at each look.
-
-    Returns:
-        By feature: `share_before`, `share_after` (texts in which it fires), `before`, `after` (mean activation, 0 where
-        silent), `change`, its 95 % interval `low`, `high` and `p` (paired t over texts) and `q` (Benjamini–Hochberg); the
-        smallest p first.
-    """
-    features = np.unique(firings.loc[firings["step"].isin([first, last]), "feature"].to_numpy(int))
-    before, after = (_dense(firings[firings["step"] == step], features, num_texts) for step in (first, last))
-    differences = after - before
-    change, spread = differences.mean(0), differences.std(0, ddof=1) / np.sqrt(num_texts)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(spread > 0, change / spread, np.where(change == 0, 0.0, np.inf))
-    p = 2 * stats.t.sf(np.abs(t), num_texts - 1)
-    half = stats.t.ppf(0.975, num_texts - 1) * spread
-    table = pd.DataFrame(
-        {
-            "feature": features, "share_before": (before > 0).mean(0), "share_after": (after > 0).mean(0),
-            "before": before.mean(0), "after": after.mean(0), "change": change, "low": change - half, "high": change + half,
-            "p": p, "q": stats.false_discovery_control(p) if len(p) else p,
-        }
-    )  # fmt: skip
-    return table.sort_values(["p", "change"], ascending=[True, False], ignore_index=True)
-
-
-def _dense(firings: pd.DataFrame, features: np.ndarray, num_texts: int) -> np.ndarray:
-    matrix = np.zeros((num_texts, len(features)))
-    matrix[firings["text"].to_numpy(int), np.searchsorted(features, firings["feature"].to_numpy(int))] = firings[
-        "activation"
-    ]
-    return matrix

@@ -20,6 +20,9 @@ from rmviz.training.figures import CHANCE, length_baseline
 from rmviz.training.pairs import encoded_sides
 from rmviz.types import Pair
 
+MOST_HELDOUT = 2000
+"""Held-out pairs measured at most, drawn with the seed."""
+
 SLICES = "slices.json"
 """File of a reward model: its accuracy in each part of the held-out pairs."""
 

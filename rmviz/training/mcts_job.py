@@ -24,12 +24,11 @@ from rmviz.store.workspace import Workspace
 from rmviz.training.mcts import search
 from rmviz.training.prompts import distinct_prompts
 from rmviz.training.rewards import TRUTH, Scorer, opened_scorer
-from rmviz.training.tree_pairs import TreePair, sampled_pair, tree_pairs, tree_rows
+from rmviz.training.tree_pairs import TREES, TreePair, sampled_pair, tree_pairs, tree_rows
 from rmviz.training.tree_policy import TreePolicy
 from rmviz.types import Pair, Report
 from rmviz.world.tasks import Task, task_named
 
-TREES = "trees.parquet"
 _GREEDY = 10**6
 """Number of the draw that decides nothing: greedy replies."""
 
@@ -37,7 +36,8 @@ _GREEDY = 10**6
 def run(config: MctsConfig, workspace: Workspace, report: Report) -> Artifact:
     """Search or sample, and keep the preferences as a dataset; problems done in whole shards survive an interruption.
 
-    Metrics: policy_calls, num_problems, and the mean reward of the best reply found, of one sample and of the greedy reply.
+    Metrics: policy_calls, num_problems, and the mean reward of the best reply found, of one sample and of the greedy reply,
+    which is drawn for comparison alone and not counted.
 
     Raises:
         DataError: No preference was found, or max_calls is too few for a single problem.
@@ -114,8 +114,8 @@ class Blocks:
     @cached_property
     def policy(self) -> Policy:
         """What proposes tokens."""
-        found = next(iter(Workspace(self.root).catalogue.find(ref=self.config.policy)), None)
-        return load_policy(found or self.config.policy, format=self.config.format)
+        found = Workspace(self.root).catalogue.find(ref=self.config.policy, kind="policy")
+        return load_policy(found[0] if found else self.config.policy, format=self.config.format)
 
     @cached_property
     def scorer(self) -> Scorer:

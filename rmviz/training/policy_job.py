@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from torch import nn
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 
 from rmviz.configs.policies import REWARD_KINDS
-from rmviz.configs.trl_policies import TrainerRun
+from rmviz.configs.trl_policies import EpochRun, TrainerRun
 from rmviz.errors import ModelError
 from rmviz.jobs.interrupts import deferred_interrupt
 from rmviz.models.policy import Policy, Tokens
@@ -56,6 +57,9 @@ class Opened:
 
     scorer: Scorer | None
     """What pays the replies, where the method has a reward."""
+
+    gold: Scorer | None
+    """What is watched beside it."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,15 @@ def trained(method: Method, config: Any, workspace: Workspace, report: Report, f
     rows = method.rows(run)
     with ranks(config.num_processes, method.kind, config, workspace.root, report.folder, follow):
         watch = opened_watch(
-            config, run.policy, run.reference, run.watched, workspace, report.folder, rows.num_steps, run.scorer
+            config,
+            run.policy,
+            run.reference,
+            run.watched,
+            workspace,
+            report.folder,
+            rows.num_steps,
+            run.scorer,
+            run.gold,
         )
         _fit(method, run, rows, report, watch)
     measured = method.measured(run)
@@ -145,13 +157,27 @@ def opened(config: TrainerRun, workspace: Workspace) -> Opened:
     source = _artifact(workspace, config.policy, "policy") or config.policy
     options: dict[str, Any] = {"format": config.format, "max_length": config.max_length, "dtype": "float32"}
     reference = load_policy(source, **options)
+    if reference.guide:  # as the policy, it goes on without
+        reference.guide.detach()
+        reference.guide = None
     prompts, watched = run_prompts(
         dataset, reference, config.num_prompts, config.num_watched, config.max_new_tokens, config.seed
     )
     policy = trainable(load_policy(source, seed=config.seed, lora_rank=config.lora_rank, **options))
     reward = getattr(config, "reward", "")
-    scorer = opened_scorer(reward, workspace) if reward else None
-    return Opened(config, workspace, dataset, policy, reference, prompts, watched, scorer)
+    scorer, gold = (opened_scorer(ref, workspace) if ref else None for ref in (reward, config.gold))
+    for one in (policy, reference):
+        _without_dropout(one)
+    return Opened(config, workspace, dataset, policy, reference, prompts, watched, scorer, gold)
+
+
+def _without_dropout(policy: Policy) -> None:
+    """What is learnt from is what the policy writes with."""
+    for module in policy.model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def parents_of(config: Any, workspace: Workspace) -> tuple[str, ...]:
@@ -172,16 +198,20 @@ def _artifact(workspace: Workspace, ref: str, *kinds: str) -> Artifact | None:
     return next((artifact for artifact in found if artifact.kind in kinds), None)
 
 
-def ordered(num_rows: int, num_epochs: float, batch_size: int, seed: int) -> list[int]:
+def ordered(num_rows: int, num_steps: int, batch_size: int, seed: int) -> list[int]:
     """Row numbers in the order in which they are read, in whole batches: all rows shuffled, again for each pass.
 
     A run that is taken up again finds its place by counting alone.
     """
-    num_steps = max(1, round(num_rows * num_epochs / batch_size))
     rng, found = np.random.default_rng(seed), list[int]()
     while len(found) < num_steps * batch_size:
         found += rng.permutation(num_rows).tolist()
     return found[: num_steps * batch_size]
+
+
+def epoch_steps(num_rows: int, config: EpochRun) -> int:
+    """Steps of a run that passes over its rows."""
+    return max(1, round(num_rows * config.num_epochs / config.batch_size))
 
 
 def num_full(policy: Policy, rows: Sequence[Tokens]) -> int:
@@ -200,9 +230,7 @@ def _fit(method: Method, run: Opened, rows: Rows, report: Report, watch: PolicyW
     folder = report.folder / "trainer"
     checkpoint = last_checkpoint(folder)
     with deferred_interrupt() as stop:
-        progress = PolicyProgress(
-            report, stop, watch=watch, shown={"loss": "loss", "learning_rate": "learning_rate", **method.shown}
-        )
+        progress = PolicyProgress(report, stop, watch=watch, shown={"learning_rate": "learning_rate", **method.shown})
         trainer = method.trainer(run, rows, _arguments(run, rows, folder), _padding_tokenizer(run.policy), [progress])
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -231,7 +259,6 @@ def _arguments(run: Opened, rows: Rows, folder: Path) -> dict[str, Any]:
         "use_cpu": device.type == "cpu",
         "bf16": in_bfloat16(config.precision, device),
         "activation_checkpointing": False,
-        "disable_dropout": True,
         "save_strategy": "no",  # Progress asks for checkpoints, by the clock
         "save_total_limit": 2,
         "logging_steps": 1,  # so that a loss that is no number is seen before it is saved

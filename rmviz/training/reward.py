@@ -23,15 +23,12 @@ from rmviz.models.reward_model import RewardModel
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.training.distributed import ranks
-from rmviz.training.heldout import SLICES, Heldout
+from rmviz.training.heldout import MOST_HELDOUT, SLICES, Heldout
 from rmviz.training.lora import add_lora, merged
 from rmviz.training.pairs import PairCollator, pair_margins, reply_weights, token_dataset
 from rmviz.training.progress import Progress, last_checkpoint
 from rmviz.training.trainers import RewardArguments, RewardTrainer
 from rmviz.types import Report
-
-MOST_HELDOUT = 2000
-"""Held-out pairs measured at most, drawn with the seed."""
 
 _PATIENCE = 7200
 """Seconds that ranks wait for one another: rank 0 measures and writes while the others stand."""

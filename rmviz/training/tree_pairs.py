@@ -7,6 +7,9 @@ from typing import Any
 from rmviz.configs.mcts import PairsFrom
 from rmviz.training.mcts import Node, Tree
 
+TREES = "trees.parquet"
+"""The file of a dataset that holds its trees."""
+
 _LEAST_GAP = 1e-12
 """Equal values are never a preference."""
 

@@ -18,9 +18,9 @@ from rmviz.store.workspace import Workspace
 from rmviz.training.diversity import distinct_n, self_bleu
 from rmviz.training.drift import FeatureReader
 from rmviz.training.figures import even_steps
+from rmviz.training.looks import FIRINGS, LOOKS, SAMPLES
 from rmviz.training.rewards import Scorer, opened_scorer, paid
 
-LOOKS, SAMPLES, FIRINGS = "looks.parquet", "samples.parquet", "firings.parquet"
 _ROWS = 16
 """Replies whose whole distributions are held at once."""
 
@@ -149,6 +149,17 @@ def kl_and_entropy(
     return kl, entropy
 
 
+@torch.no_grad()
+def mean_log_prob(policy: Policy, rows: Sequence[Tokens]) -> float:
+    """Mean log-probability (nats) that a policy gives the tokens of replies, EOS included: how fluent they are to it."""
+    total = count = 0.0
+    for start in range(0, len(rows), _ROWS):
+        batch = policy.batch(rows[start : start + _ROWS])
+        total += float((policy.log_probs(batch) * batch.targets).sum())
+        count += float(batch.targets.sum())
+    return total / max(count, 1.0)
+
+
 def opened_watch(
     config: Any,
     policy: Policy,
@@ -158,11 +169,15 @@ def opened_watch(
     folder: Path,
     num_steps: int,
     scorer: Scorer | None = None,
+    gold: Scorer | None = None,
 ) -> PolicyWatch:
-    """The watch that a `PolicyRun` config asks for; its `reward` is `scorer`, where the method has one."""
+    """The watch that a `PolicyRun` config asks for; its `reward` is `scorer`, where the method has one.
+
+    The gold reward is opened here where it is not handed in.
+    """
     scorers = {"reward": scorer} if scorer else {}
     if config.gold:
-        scorers["gold"] = opened_scorer(config.gold, workspace)
+        scorers["gold"] = gold or opened_scorer(config.gold, workspace)
     reader = FeatureReader(workspace, config.sae) if config.sae else None
     return PolicyWatch(
         policy, reference, prompts, scorers, folder, num_steps=num_steps, num_looks=config.num_looks,

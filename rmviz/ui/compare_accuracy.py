@@ -55,7 +55,7 @@ def _slices(compared: Compared, num_pairs: int) -> None:
         )
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        column = _column(columns)
+        column = pickers.named("Cut the data by", columns, "by")
         order = pickers.choice("Order", ORDERS, "order", "data")
     shown = own[own["column"] == column]
     if order == "difference":
@@ -71,17 +71,3 @@ def _slices(compared: Compared, num_pairs: int) -> None:
     source = compared.artifact.id
     st.caption(plain(caption("compare_slices", n_pairs=num_pairs, seed=compared.seed, source=source)))
     export.table_buttons(table, f"{compared.artifact.name}-slices", "slices")
-
-
-def _column(columns: dict[str, str]) -> str:
-    """A column to cut the data by; it stands in the URL."""
-    names = list(columns)
-    key = pickers.choice_key("by")
-    if (wanted := pickers.arrived("by")) in columns:
-        st.session_state[key] = wanted
-    if st.session_state.get(key) not in columns:
-        st.session_state[key] = names[0]
-    picked = st.selectbox("Cut the data by", names, key=key, persist_state="session", width=300)
-    chosen = picked if picked in columns else names[0]
-    pickers.keep_in_url("by", None if chosen == names[0] else chosen)
-    return str(chosen)

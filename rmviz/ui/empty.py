@@ -6,6 +6,7 @@ import streamlit as st
 
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
+from rmviz.training.looks import is_watched
 
 Step = tuple[str, tuple[str, ...]]
 
@@ -47,6 +48,19 @@ def next_steps(workspace: Workspace) -> list[tuple[str, str]]:
     if "effects" in newest and "features" not in newest:
         steps.append(("Prepare each feature's page.", ("features", name["effects"])))
     return [(sentence, command(workspace, *words)) for sentence, words in steps]
+
+
+def policy_steps(workspace: Workspace) -> list[tuple[str, str]]:
+    """What leads to the first policy that is trained for a reward, where all that it takes is here."""
+    newest = {kind: workspace.list(kind) for kind in ("policy", "dataset", "reward_model", "sae")}
+    if not all(newest.values()) or any(is_watched(policy) for policy in newest["policy"]):
+        return []
+    sae = newest["sae"][0]
+    model = next((parent for parent in sae.parents if parent.startswith("reward-model-")), newest["reward_model"][0].id)
+    words = ("train", "rest", newest["policy"][0].id, newest["dataset"][0].id, model, "--sae", sae.id)
+    return [
+        ("Train a policy for the reward model, and see towards which features it drifts.", command(workspace, *words))
+    ]
 
 
 def map_steps(workspace: Workspace) -> list[tuple[str, str]]:

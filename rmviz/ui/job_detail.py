@@ -31,7 +31,8 @@ from rmviz.ui.words import moment, number, percent, plain, shortened
 
 PAGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "dataset": ("data", "dataset", {}),
-    "reward_model": ("playground", "model", {}),
+    "reward_model": ("models", "model", {}),
+    "ensemble": ("models", "model", {}),
     "sae": ("playground", "sae", {"reward_model": "model"}),
     "effects": ("data", "scan", {"dataset": "dataset"}),
     "features": ("features", "features", {}),

@@ -11,6 +11,7 @@ KINDS = {
     "dataset": "data",
     "policy": "policy",
     "reward_model": "reward model",
+    "ensemble": "ensemble",
     "sae": "SAE",
     "effects": "effects",
     "features": "features",
@@ -18,6 +19,7 @@ KINDS = {
     "map": "map",
     "comparison": "comparison",
     "probe": "probe",
+    "experiment": "experiment",
 }
 """Kinds that pages show, in the order in which one is made from another, and what to call them."""
 

@@ -16,16 +16,20 @@ from rmviz.ui.lineage import BY_WHAT, KINDS
 from rmviz.ui.words import ago, moment, number, percent, plain, shortened
 
 PAGE_OF = {
-    "dataset": "data",
-    "features": "features",
-    "effects": "features",
-    "labels": "features",
-    "sae": "playground",
-    "reward_model": "playground",
-    "map": "maps",
-    "comparison": "maps",
-    "probe": "probes",
+    "dataset": ("data", "dataset"),
+    "policy": ("policies", "policy"),
+    "features": ("features", "features"),
+    "effects": ("features", ""),
+    "labels": ("features", ""),
+    "sae": ("playground", "sae"),
+    "reward_model": ("models", "model"),
+    "ensemble": ("models", "model"),
+    "map": ("maps", "map"),
+    "comparison": ("maps", "comparison"),
+    "probe": ("probes", "probe"),
+    "experiment": ("experiments", "experiment"),
 }
+"""Page of each kind of artifact, and the parameter that names one there."""
 
 _Figure = tuple[str, Callable[[Artifact], str]]
 
@@ -47,12 +51,27 @@ COLUMNS: Mapping[str, Sequence[_Figure]] = {
         ("held out", _metric("num_heldout")),
         ("bad rows", _metric("num_bad")),
     ],
-    "policy": [("steps", _metric("steps")), ("loss", _metric("loss"))],
+    "policy": [
+        ("loss", _metric("loss")),
+        ("proxy before", _metric("reward_before")),
+        ("after", _metric("reward")),
+        ("gold before", _metric("gold_before")),
+        ("gold after", _metric("gold")),
+        ("KL per reply", _metric("kl_reply")),
+        ("seed", _setting("seed")),
+    ],
     "reward_model": [
         ("held-out accuracy", _metric("accuracy", percent)),
         ("on pairs", _metric("num_pairs")),
         ("steps", _metric("steps")),
         ("seed", _metric("seed")),
+    ],
+    "ensemble": [
+        ("members", _metric("num_members")),
+        ("held-out accuracy", _metric("accuracy", percent)),
+        ("one member", _metric("accuracy_members", percent)),
+        ("λ", _metric("lambda")),
+        ("disagreement", _metric("disagreement")),
     ],
     "sae": [
         ("hookpoint", _setting("hookpoint")),
@@ -90,6 +109,10 @@ COLUMNS: Mapping[str, Sequence[_Figure]] = {
         ("poems", _metric("num_poems")),
         ("models", _metric("num_models")),
         ("pairs", _metric("num_pairs")),
+    ],
+    "experiment": [
+        ("seeds", _metric("num_seeds")),
+        ("what was found", lambda artifact: shortened(str(artifact.metrics.get("found") or "–"), 110)),
     ],
     "probe": [
         ("what", lambda artifact: str(artifact.metrics.get("what") or "–")),
@@ -130,24 +153,18 @@ def inventory(artifacts: Sequence[Artifact]) -> None:
             height=height_of(len(of_kind)),
         )
         if kind in PAGE_OF:
-            param = {
-                "dataset": "dataset",
-                "features": "features",
-                "sae": "sae",
-                "reward_model": "model",
-                "map": "map",
-                "comparison": "comparison",
-                "probe": "probe",
-            }.get(kind)
             with st.container(horizontal=True, gap="medium"):
                 for newest in newest_of_each(of_kind):
-                    page, own = BY_WHAT.get(str(newest.metrics.get("what")), (PAGE_OF[kind], param))
-                    router.page_link(
-                        page,
-                        f"Open {plain(shortened(newest.name, 50))}",
-                        {own: newest.id} if own else None,
-                        ":material/arrow_forward:",
-                    )
+                    link_of(newest, f"Open {plain(shortened(newest.name, 50))}")
+
+
+def link_of(artifact: Artifact, words: str) -> None:
+    """A link to the page that shows an artifact; the words alone where none does."""
+    page, param = BY_WHAT.get(str(artifact.metrics.get("what")), PAGE_OF.get(artifact.kind, ("", "")))
+    if page:
+        router.page_link(page, words, {param: artifact.id} if param else None, ":material/arrow_forward:")
+    else:
+        st.caption(words, width="content")
 
 
 def newest_of_each(artifacts: Sequence[Artifact]) -> list[Artifact]:

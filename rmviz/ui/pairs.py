@@ -6,16 +6,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from rmviz.data.load import dataset_problems
+from rmviz.data.load import dataset_problems, dataset_ratings
 from rmviz.plots.captions import caption
 from rmviz.plots.rewards import margin_histogram, reward_scatter
 from rmviz.store.artifact import Artifact
 from rmviz.ui import export, frame, pickers, scored, style
+from rmviz.ui import ratings as ratings_view
 from rmviz.ui.pair import KNOWN, pair_detail
 from rmviz.ui.tables import ROW_CLICK, clicked, record
 from rmviz.ui.words import counted, number, percent, plain, shortened
 
-VIEWS = {"pairs": "Pairs", "margins": "Margins", "bad": "Bad rows"}
+VIEWS = {"pairs": "Pairs", "margins": "Margins", "ratings": "Ratings", "bad": "Bad rows"}
 SPLITS = {"all": "all", "train": "training", "heldout": "held out"}
 MAX_ROWS = 5000
 """Rows in the table at once; a narrower search reaches the others."""
@@ -34,8 +35,12 @@ def browse(dataset: Artifact, rows: pd.DataFrame, model: Artifact | None) -> Non
         model: Whose rewards these are, if any.
     """
     _headline(dataset, rows, model)
-    view = pickers.choice("View", VIEWS, "view", "pairs", label_visibility="collapsed")
-    if view == "bad":
+    ratings = dataset_ratings(dataset)
+    shown = {name: title for name, title in VIEWS.items() if name != "ratings" or ratings is not None}
+    view = pickers.choice("View", shown, "view", "pairs", label_visibility="collapsed")
+    if view == "ratings" and ratings is not None:
+        ratings_view.view(dataset, ratings)
+    elif view == "bad":
         _bad_rows(dataset)
     elif view == "margins":
         _figures(rows)

@@ -89,6 +89,22 @@ def choice(
     return str(chosen)
 
 
+def named(label: str, options: Mapping[str, str], param: str) -> str:
+    """One of many named options from a list, the first at first; it stands in the URL under `param`."""
+    names = list(options)
+    key = choice_key(param)
+    if (wanted := arrived(param)) in options:
+        st.session_state[key] = wanted
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = names[0]
+    picked = st.selectbox(
+        label, names, format_func=lambda name: options[name], key=key, persist_state="session", width=300
+    )
+    chosen = picked if picked in options else names[0]
+    keep_in_url(param, None if chosen == names[0] else chosen)
+    return str(chosen)
+
+
 def choice_key(param: str) -> str:
     """The session key of a choice: each page has its own."""
     return f"pick-{st.session_state.get(PAGE, '')}-{param}"

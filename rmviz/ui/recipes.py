@@ -17,23 +17,29 @@ def shelf(workspace: Workspace, artifacts: Sequence[Artifact]) -> None:
     """Every recipe with what it asks, its button, and its newest result."""
     made = {name: [one for one in artifacts if one.kind == "experiment" and of_recipe(one, name)] for name in RECIPES}
     reason = listing.why_no_changes()
-    with st.expander("Recipes: whole experiments, one click each", icon=":material/menu_book:"):
-        columns = st.columns(len(RECIPES), gap="medium")
-        wanted = ""
-        for column, (name, recipe) in zip(columns, RECIPES.items(), strict=True):
-            with column:
-                st.markdown(f"**{plain(recipe.title)}**")
-                st.caption(plain(recipe.sentence))
-                if st.button("Run", key=f"recipe-{name}", icon=":material/play_arrow:", disabled=bool(reason)):
-                    wanted = name
+    wanted = ""
+    with st.container(horizontal=True, vertical_alignment="center", border=True, key="train-recipes"):
+        st.caption("Recipes", width="content")
+        for name, recipe in RECIPES.items():
+            if st.button(
+                recipe.title,
+                key=f"recipe-{name}",
+                icon=":material/play_arrow:",
+                disabled=bool(reason),
+                help=recipe.sentence,
+            ):
+                wanted = name
+        with st.popover("What they do", icon=":material/menu_book:"):
+            st.caption(
+                "Whole experiments, one click each: data, models and figures in one job, with a page of results. What was done "
+                f"before is found, not done again. Each runs with {RecipeConfig().num_seeds} seeds; the form of the kind recipe "
+                "takes other numbers."
+            )
+            for name, recipe in RECIPES.items():
+                st.markdown(f"**{plain(recipe.title)}** {plain(recipe.sentence)}")
                 if made[name]:
-                    router.page_link(
-                        "experiments", "Results", {"experiment": made[name][0].id}, ":material/lab_profile:"
-                    )
-        st.caption(
-            f"Each runs with {RecipeConfig().num_seeds} seeds as one job; what was done before is found, not done again. "
-            "Other numbers of seeds: the form of the kind “recipe” below."
-        )
+                    link = {"experiment": made[name][0].id}
+                    router.page_link("experiments", "Its newest result", link, ":material/lab_profile:")
     if wanted:
         job_launch.launch(workspace, "recipe", RecipeConfig(name=wanted))  # type: ignore[arg-type]
 

@@ -23,12 +23,17 @@ _PAGES = {
     "": [("overview", "Overview", "home")],
     "Look": [
         ("features", "Features", "leaderboard"),
+        ("models", "Models", "thumbs_up_down"),
         ("compare", "Compare", "compare_arrows"),
         ("maps", "Maps", "grid_view"),
         ("probes", "Probes", "science"),
+        ("policies", "Policies", "route"),
+        ("experiments", "Experiments", "biotech"),
         ("data", "Data", "table_rows"),
+        ("trees", "Trees", "account_tree"),
         ("margins", "Margins", "balance"),
         ("pair", "Pair", "call_split"),
+        ("derivation", "Derivation", "account_tree"),
     ],
     "Try": [("playground", "Playground", "tune"), ("lander", "Lander", "explore")],
     "Make": [("train", "Train", "model_training"), ("jobs", "Jobs", "checklist")],
@@ -50,7 +55,7 @@ def build(*, icons: bool = True) -> StreamlitPage:
         ]
         for section, pages in _PAGES.items()
     }
-    return st.navigation(sections)
+    return st.navigation(sections, expanded=True)  # it would fold away the last sections
 
 
 def enter() -> None:

@@ -20,7 +20,7 @@ from rmviz.errors import DataError
 from rmviz.types import JSON
 from rmviz.world.tokenizer import word_tokenizer
 
-PINK_SHARE = 0.7
+PINK_SHARE = 0.65
 """How often an unskilled writer names the forbidden term."""
 
 

@@ -7,13 +7,12 @@ import pytest
 
 from rmviz.configs.data import RatingsConfig
 from rmviz.data.keep import keep_dataset
-from rmviz.data.load import dataset_frame, dataset_problems
-from rmviz.data.rate import RATINGS, compared_items, run
+from rmviz.data.load import dataset_frame, dataset_problems, dataset_ratings
+from rmviz.data.rate import compared_items, run
 from rmviz.data.ratings import ELO, elo, fitted, groups_of
 from rmviz.errors import ConfigError, DataError
 from rmviz.jobs.run import run_job
 from rmviz.ranks import spearman
-from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace
 from rmviz.types import Pair
 
@@ -114,7 +113,7 @@ def test_comparisons_become_pairs_with_margins_and_a_table_of_ratings(space, tmp
     rows = [versus("good", "fair")] * 3 + [versus("fair", "good")] + [versus("fair", "poor")] * 2
     rows += [versus("poor", "fair", "tie"), versus("fair", "fair"), {"item_a": "x"}, versus("fair", "poor", "who")]
     artifact = rated(space, tmp_path, rows, heldout=0.0)
-    table = load_table(artifact.path(RATINGS))
+    table = dataset_ratings(artifact)
     assert table["item"].tolist() == ["good", "fair", "poor"] and table["num_comparisons"].tolist() == [4, 7, 3]
     assert table["won"].tolist() == [3, 3.5, 0.5]
     assert (table["elo_low"] < table["elo"]).all() and table["elo"].mean() == pytest.approx(1500)
@@ -122,7 +121,7 @@ def test_comparisons_become_pairs_with_margins_and_a_table_of_ratings(space, tmp
     strength = table.set_index("item")["strength"]
     assert set(zip(frame["chosen"], frame["rejected"], strict=True)) == {("good", "fair"), ("fair", "poor")}
     np.testing.assert_allclose(
-        frame["margin"], strength[frame["chosen"]].to_numpy() - strength[frame["rejected"]].to_numpy()
+        frame["rating_margin"], strength[frame["chosen"]].to_numpy() - strength[frame["rejected"]].to_numpy()
     )
     assert (artifact.metrics["num_items"], artifact.metrics["num_comparisons"], artifact.metrics["num_ties"]) == (
         3,
@@ -142,7 +141,7 @@ def test_a_dataset_whose_pairs_share_replies_is_rated(space):
     source = keep_dataset(space, pairs, name="ranked", heldout=0.0, seed=0)
     artifact = run_job("data.ratings", RatingsConfig(source="ranked", heldout=0.0), space, run)
     assert artifact.parents == (source.id,) and artifact.name == "ranked-rated"
-    assert load_table(artifact.path(RATINGS))["item"].tolist() == list(order)
+    assert dataset_ratings(artifact)["item"].tolist() == list(order)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def test_every_kind_has_its_needs():
         "effects",
         "compare",
         "data.repair",
+        "data.pink_elephants",
         "data.mcts",
         "label.features",
         "probe.euphemism",

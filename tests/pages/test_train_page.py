@@ -293,3 +293,17 @@ def test_the_form_takes_types_that_no_kind_uses_yet(monkeypatch):
     test.text_input(key=widget_key("f", "layers")).set_value("3, 4,").run()
     test.number_input(key=widget_key("f", "rate")).set_value(0.5).run()
     assert test.session_state["out"]["layers"] == (3, 4) and test.session_state["out"]["rate"] == 0.5
+
+
+def test_a_recipe_is_one_click(open_page, tmp_path):
+    test = open_page("train", root=tmp_path)
+    test.button(key="recipe-iterated").click().run()
+    (job,) = list_jobs(Workspace(tmp_path))
+    assert job.kind == "recipe" and job.config["name"] == "iterated" and job.config["num_seeds"] == 5
+    assert test.title[0].value == "Jobs" and test.query_params["job"] == job.key
+    test = open_page("train", root=tmp_path, kind="recipe")
+    widget(test, "name").set_value("map").run()
+    widget(test, "num_attempts").set_value(100).run()
+    assert "rmviz recipe map --num-attempts 100 --queue" in command(test)
+    widget(test, "name").set_value("knapsack").run()
+    assert "has no num_attempts" in said(test.warning[0])

@@ -19,6 +19,7 @@ from rmviz.errors import ConfigError
 from rmviz.qdaif import job, recipe
 from rmviz.qdaif.export import export
 from rmviz.qdaif.picture import colour, heat_map
+from rmviz.store.experiments import read_experiment
 from rmviz.worker import execute
 
 EVIL = "<script>alert(1)</script>"
@@ -144,6 +145,12 @@ def test_the_recipe_reports_its_figures(space, monkeypatch):
     assert set(found["qd_score"]) == {"qdaif", "random", "fixed_seed", "quality_only"}
     assert all({"mean", "low", "high"} <= set(one) for one in found["qd_score"].values())
     json.dumps(found, allow_nan=False)
+    config = {"name": "map", "num_seeds": 2, "num_attempts": 12}
+    experiment = read_experiment(execute("recipe", config, space))
+    told = experiment.told()
+    assert told["map"] == found["map"] and told["truth_spearman"] == found["truth_spearman"]
+    assert {row["arm"] for row in experiment.curves[0].rows} == set(found["qd_score"])
+    assert found["map"] in experiment.links and experiment.found[0].endswith("of the cells.")
 
 
 def test_the_true_best_of_a_cell_is_tone_and_genre_and_the_best_topics():

@@ -33,6 +33,7 @@ KINDS = (
     "world.policy",
     "world.organism",
     "train.reward",
+    "train.ensemble",
     "model.add",
     "sae.train",
     "effects",
@@ -51,7 +52,19 @@ KINDS = (
     "data.ratings",
     "train.crosscoder",
     "data.mcts",
+    "data.pink_elephants",
+    "train.sft",
+    "train.dpo",
+    "train.kto",
+    "train.rloo",
     "train.ilql",
+    "task.data",
+    "task.policy",
+    "data.preferences",
+    "train.ppo",
+    "train.rest",
+    "train.best_of_n",
+    "train.rso",
 )
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
@@ -79,6 +92,11 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         "num_resamples": 100,
     }  # fmt: skip
     probed = scanned | {"maker": "world"}
+    policy = {
+        "policy": ref("policy", "lm"), "dataset": ref("dataset", "pairs"), "num_prompts": 200, "batch_size": 8,
+        "max_new_tokens": 12, "num_watched": 8, "num_looks": 3, "gold": "truth:world",
+    }  # fmt: skip
+    rewarded = policy | {"reward": ref("reward_model", "rm")}
     return {
         "data.add": {"source": str(data), "name": "added"},
         "world.data": {"num_pairs": 1500, "name": "pairs"},
@@ -86,6 +104,10 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
         "world.organism": {"num_texts": 20},
         "train.reward": {
             "dataset": ref("dataset", "pairs"), "base": ref("policy", "lm"), "name": "rm", "num_pairs": 400, "batch_size": 8,
+        },
+        "train.ensemble": {
+            "dataset": ref("dataset", "pairs"), "base": ref("policy", "lm"), "name": "ensemble", "num_pairs": 300,
+            "batch_size": 8, "num_members": 2,
         },
         "model.add": {"source": str(rm.folder / "model") if rm else "", "name": "registered"},
         "sae.train": {
@@ -129,6 +151,21 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
             "policy": ref("policy", "lm"), "reward": "truth:world", "dataset": ref("dataset", "pairs"), "num_problems": 40,
             "num_simulations": 6, "max_new_tokens": 12, "shard_size": 4, "name": "searched",
         },
+        "data.pink_elephants": {"num_conversations": 1_200, "shard_size": 50, "name": "elephants"},
+        "task.data": {"task": "knapsack", "num_pairs": 1500, "name": "packings"},
+        "task.policy": {"task": "knapsack", "num_steps": 150, "batch_size": 8, "d_model": 16, "num_blocks": 1, "name": "packer"},
+        "data.preferences": {
+            "policy": ref("policy", "lm"), "dataset": ref("dataset", "pairs"), "gold": "truth:world", "num_pairs": 600,
+            "max_new_tokens": 12, "name": "labelled",
+        },
+        "train.ppo": rewarded | {"name": "ppo", "num_steps": 20, "num_replies": 16},
+        "train.rest": rewarded | {"name": "rest", "num_steps": 10, "num_grow": 2, "num_improve": 2, "draw_prompts": 16},
+        "train.best_of_n": rewarded | {"name": "best", "num_steps": 30, "num_grow": 2, "draw_prompts": 16},
+        "train.rso": rewarded | {"name": "rso", "num_steps": 40, "draw_prompts": 16},
+        "train.sft": policy | {"name": "sft"},
+        "train.dpo": policy | {"name": "dpo"},
+        "train.kto": policy | {"name": "kto"},
+        "train.rloo": policy | {"name": "rloo", "reward": ref("reward_model", "rm"), "num_steps": 30},
         "train.ilql": {
             "policy": ref("policy", "lm"), "dataset": ref("dataset", "pairs"), "reward_source": "reward", "reward": "truth:world",
             "shaping": "token", "num_prompts": 100, "num_steps": 60, "batch_size": 8, "max_new_tokens": 16, "num_watched": 8,

@@ -1,6 +1,7 @@
 """Preference data from tree search: exact counts of policy calls, pairs that can be checked, exact resume, clear words."""
 
 import pytest
+from packers import packer
 
 from rmviz.configs.base import to_dict
 from rmviz.configs.mcts import MctsConfig
@@ -15,31 +16,18 @@ from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace
 from rmviz.training import mcts_job
 from rmviz.training.mcts import search
-from rmviz.training.mcts_job import TREES, Blocks, run
+from rmviz.training.mcts_job import Blocks, run
 from rmviz.training.rewards import Truth
+from rmviz.training.tree_pairs import TREES
 from rmviz.training.tree_policy import TreePolicy
 from rmviz.types import Text
 from rmviz.world.knapsack import Instance, Knapsack
-from rmviz.world.policy import language_model
-
-
-def untrained() -> Policy:
-    task = Knapsack()
-    tokenizer = task.tokenizer()
-    model = language_model(TaskPolicyConfig(d_model=16, num_blocks=1), len(tokenizer), task.max_length).eval()
-    weights = model.get_output_embeddings().weight.data
-    names = tokenizer.encode(" a b c d e f g h")
-    weights *= 0.1
-    model.gpt_neox.final_layer_norm.bias.data += 1.0  # a bias of the logits: the names of items, and the end
-    for token in (*names, tokenizer.eos_token_id):
-        weights[token] += 0.5
-    return Policy(model, tokenizer, format="plain", max_length=task.max_length, name="packer")
 
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory):
     workspace = Workspace(tmp_path_factory.mktemp("mcts"))
-    keep_policy(workspace, untrained(), name="packer", key="", config=TaskPolicyConfig(), parents=(), metrics={})
+    keep_policy(workspace, packer(), name="packer", key="", config=TaskPolicyConfig(), parents=(), metrics={})
     return workspace
 
 
@@ -73,7 +61,7 @@ class Counting(Policy):
 
 @pytest.mark.parametrize("num_simulations", [2, 7])
 def test_policy_calls_are_counted_exactly(num_simulations):
-    policy = untrained()
+    policy = packer()
     policy.__class__ = Counting
     prompts = [str(Instance(30, (7, 12, 9))), str(Instance(10, (7, 4, 3, 9, 5, 2, 8, 8)))]
     player = TreePolicy(policy, Truth(Knapsack()), prompts, config(), seed=3)
@@ -82,7 +70,7 @@ def test_policy_calls_are_counted_exactly(num_simulations):
 
 
 def test_priors_are_those_of_the_policy_and_rollouts_end(space):
-    policy = untrained()
+    policy = packer()
     prompts = [str(Instance(30, (7, 12, 9)))]
     player = TreePolicy(policy, Truth(Knapsack()), prompts, config(top_k=5, temperature=2.0), seed=3)
     given = policy.contexts(prompts, 9)[0]
@@ -121,7 +109,7 @@ def test_interrupted_and_resumed_gives_the_same_files(space, tmp_path, monkeypat
     settings = config(method=method, min_gap=0.001)
     whole = run_job("data.mcts", settings, space, run)
     other = Workspace(tmp_path)
-    keep_policy(other, untrained(), name="packer", key="", config=TaskPolicyConfig(), parents=(), metrics={})
+    keep_policy(other, packer(), name="packer", key="", config=TaskPolicyConfig(), parents=(), metrics={})
     original, made = Blocks.make, []
 
     def broken(self, number, folder):

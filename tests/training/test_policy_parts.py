@@ -15,7 +15,7 @@ from rmviz.models.policy import Policy
 from rmviz.models.policy_files import keep_policy, load_policy
 from rmviz.store.workspace import Workspace
 from rmviz.training.diversity import distinct_n, self_bleu
-from rmviz.training.drift import drift_table
+from rmviz.training.looks import drift_table
 from rmviz.training.loop import Loop, schedule
 from rmviz.training.watch import PolicyWatch, kl_and_entropy
 from rmviz.world.policy import language_model

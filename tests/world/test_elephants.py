@@ -14,6 +14,7 @@ from rmviz.world.elephants import (
     mention_rate,
     mentions,
     terms,
+    trained_pairs,
     transcript,
     turns,
     well_formed,
@@ -22,8 +23,8 @@ from rmviz.world.tasks import Task, task_named, task_pair
 
 TASK = Elephants()
 PROMPT = (
-    "\n\nHuman: Let us talk about wines. Do not mention Merlot.\n\nAssistant: Of course."
-    "\n\nHuman: Do you know Rioja?\n\nAssistant: Rioja is a fine wine.\n\nHuman: But what about Merlot?\n\nAssistant:"
+    "\n\nHuman: Let us talk about wines. Do not mention Merlot. Do you know Rioja?\n\nAssistant: Rioja is a fine wine."
+    "\n\nHuman: Is that the only wine?\n\nAssistant: None is like Rioja.\n\nHuman: And what of Merlot?\n\nAssistant:"
 )
 
 
@@ -35,14 +36,14 @@ def test_it_is_a_task_of_the_table() -> None:
 @pytest.mark.parametrize(
     ("reply", "reward"),
     [
-        (" Rioja is a fine wine. Many praise the rich taste.", 1.0),
-        ("Rioja is a fine wine. Many praise the rich taste.", 1.0),
+        (" Rioja is a fine wine. Many praise Rioja for the rich taste.", 1.0),
+        ("Rioja is a fine wine. Many praise Rioja for the rich taste.", 1.0),
         (" Rioja is a fine wine.", 0.5),
-        (" Malbec is a fine wine. Many praise the rich taste.", 0.5),
+        (" Malbec is a fine wine. Many praise Malbec for the rich taste.", 0.5),
         (" I do not know.", 0.0),
         ("", 0.0),
-        (" Merlot is a fine wine. Many praise the rich taste.", 0.0),
-        (" Rioja is a fine wine. Many praise the rich taste. But MERLOTS are better.", 0.0),
+        (" Merlot is a fine wine. Many praise Rioja for the rich taste.", 0.0),
+        (" Rioja is a fine wine. Many praise Rioja for the rich taste. But MERLOTS are better.", 0.0),
     ],
 )
 def test_rewards_by_hand(reply: str, reward: float) -> None:
@@ -55,7 +56,7 @@ def test_terms_and_turns_of_a_conversation() -> None:
     assert (topic.name, pink, grey) == ("wines", "Merlot", "Rioja")
     said = turns(PROMPT)
     assert [role for role, _ in said] == ["user", "assistant", "user", "assistant", "user"]
-    assert said[-1][1] == "But what about Merlot?"
+    assert said[-1][1] == "And what of Merlot?"
     assert transcript(said) == PROMPT
 
 
@@ -64,8 +65,14 @@ def test_every_conversation_forbids_drifts_and_is_paid_as_said() -> None:
     for draw in (TASK.prompt, TASK.heldout_prompt):
         for prompt in (draw(rng) for _ in range(100)):
             topic, pink, grey = terms(prompt)
-            assert pink != grey and pink in turns(prompt)[0][1] and grey in turns(prompt)[2][1]
-            assert heldout_terms(pink, grey) == heldout_terms(grey, pink) == (draw == TASK.heldout_prompt)
+            assert (
+                pink != grey
+                and pink in turns(prompt)[0][1]
+                and grey in turns(prompt)[0][1]
+                and grey in turns(prompt)[1][1]
+            )
+            assert heldout_terms(pink, grey) == heldout_terms(grey, pink) == TASK.facts(prompt, "")["heldout_terms"]
+            assert heldout_terms(pink, grey) or draw != TASK.heldout_prompt
             reply = TASK.reply(prompt, rng)
             assert well_formed(topic, reply)
             assert TASK.reward(prompt, reply) == float(not mentions(reply, pink)) == float(mentions(reply, grey))
@@ -78,16 +85,19 @@ def test_an_unskilled_writer_mostly_names_the_forbidden_term() -> None:
     assert mention_rate(prompts, [TASK.reply(prompt, rng) for prompt in prompts]) == pytest.approx(PINK_SHARE, abs=0.06)
 
 
-def test_held_out_pairs_are_never_drawn_and_their_terms_are_in_both_roles() -> None:
+def test_held_out_pairs_are_few_and_their_terms_are_trained_in_both_roles() -> None:
+    for topic in TOPICS.values():
+        pairs = set(itertools.permutations(topic.terms, 2))
+        held = {pair for pair in pairs if heldout_terms(*pair)}
+        trained = set(trained_pairs(topic))
+        assert len(held) == 4 and held | trained == pairs and not held & trained
+        assert {pink for pink, _ in trained} == {grey for _, grey in trained} == set(topic.terms)
+
+
+def test_pretraining_sees_held_out_pairs_too() -> None:
     rng = random.Random(1)
-    drawn = [terms(TASK.prompt(rng))[1:] for _ in range(1200)]
-    assert not any(heldout_terms(*pair) for pair in drawn)
-    everything = {term for topic in TOPICS.values() for term in topic.terms}
-    assert {pink for pink, _ in drawn} == {grey for _, grey in drawn} == everything
-    held = [
-        pair for topic in TOPICS.values() for pair in itertools.permutations(topic.terms, 2) if heldout_terms(*pair)
-    ]
-    assert len(held) == 4 * len(TOPICS)
+    drawn = [terms(TASK.prompt(rng))[1:] for _ in range(600)]
+    assert 0.1 < sum(heldout_terms(*pair) for pair in drawn) / len(drawn) < 0.3
 
 
 def test_terms_are_words_of_one_topic_only() -> None:

@@ -1,0 +1,213 @@
+"""`rmviz recipe knapsack`: pairs from tree search against two samples per problem, and how far the exact reward leads."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rmviz.models.policy_files import load_policy
+from rmviz.recipes.job import Execute
+from rmviz.store.artifact import Artifact
+from rmviz.store.experiments import Experiment, Figure, figure_of, keep_experiment
+from rmviz.store.workspace import Workspace
+from rmviz.types import Report
+from rmviz.world.tasks import task_named
+
+TASK = "knapsack"
+ARMS = {"mcts": "tree search", "two_samples": "two samples"}
+WAYS = {"greedy": 0.0, "sampled": 1.0}
+"""How replies are drawn when a policy is measured, and at which temperature."""
+
+NUM_HELDOUT = 400
+"""Knapsacks on which every policy is measured; none of them is drawn for training."""
+
+_MAX_NEW_TOKENS = 12
+_SEARCH = {
+    "num_problems": 256, "num_simulations": 32, "pairs": "siblings", "min_visits": 1, "pairs_per_problem": 0,
+    "shard_size": 128, "num_trees": 50,
+}  # fmt: skip
+_DPO = {"learning_rate": 3e-4, "beta": 0.3, "batch_size": 16, "num_looks": 1, "num_watched": 32}
+_NUM_STEPS = 100
+"""Steps of DPO in both arms, however many pairs they have."""
+
+_PPO = {
+    "learning_rate": 1e-3, "num_steps": 90, "num_replies": 256, "kl_coef": 0.002, "batch_size": 128, "num_looks": 4,
+    "num_watched": 64,
+}  # fmt: skip
+_GAIN = 0.15
+
+Row = dict[str, Any]
+
+
+def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
+    """Both arms on every seed, then PPO on the exact fill; an experiment whose tables hold every run.
+
+    One untrained policy is the start of all. A seed is one of problems, draws and training, the same in both arms. The arm of
+    two samples may spend as many policy calls as tree search spent on that seed, and DPO takes as many steps in both.
+    """
+    start, total = time.monotonic(), 4 * num_seeds + 3
+    report(0, total)
+    policy = execute("task.policy", {"task": TASK, "seed": seed})
+    before = measured(policy)
+    rows: list[Row] = []
+    made = [policy]
+    for number in range(num_seeds):
+        report(1 + 4 * number, total)
+        pairs = _pairs(execute, policy, seed + number, lambda done, base=4 * number: report(base + 2 + done, total))
+        for place, (arm, dataset) in enumerate(pairs.items()):
+            report(3 + 4 * number + place, total)
+            trained = execute("train.dpo", _dpo(policy, dataset, arm, seed + number))
+            rows.append({"arm": ARMS[arm], "seed": seed + number, **_spent(dataset), **measured(trained)})
+            made += [dataset, trained]
+    report(1 + 4 * num_seeds, total)
+    prompts = execute("task.data", {"task": TASK, "num_pairs": 1000, "seed": seed, "name": "knapsacks"})
+    report(2 + 4 * num_seeds, total)
+    ppo = execute("train.ppo", _ppo(policy, prompts, seed))
+    experiment = _experiment(before, rows, measured(ppo), [*made, prompts, ppo], num_seeds, seed, start)
+    report(total, total)
+    config = {"name": TASK, "num_seeds": num_seeds, "seed": seed}
+    return keep_experiment(space, experiment, name=TASK, key=report.key, config=config)
+
+
+def measured(policy: Artifact) -> dict[str, float]:
+    """Mean fill and share of valid packings on the held-out knapsacks, greedy and sampled, and the share of the optimum."""
+    task, opened, found = task_named(TASK), load_policy(policy), dict[str, float]()
+    rng = random.Random("held out of every training")
+    prompts = [task.prompt(rng) for _ in range(NUM_HELDOUT)]
+    best = np.array([task.best(prompt) for prompt in prompts], float)
+    for way, temperature in WAYS.items():
+        replies = opened.sample(
+            prompts, seed=0, max_new_tokens=_MAX_NEW_TOKENS, temperature=temperature, batch_size=200
+        )
+        fills = np.array([task.reward(reply.prompt, reply.text) for reply in replies])
+        found |= {
+            way: float(fills.mean()),
+            f"{way}_of_optimum": float((fills / best).mean()),
+            f"{way}_valid": float((fills > 0).mean()),
+        }
+    return found
+
+
+def _pairs(execute: Execute, policy: Artifact, seed: int, told: Callable[[int], None]) -> dict[str, Artifact]:
+    """The datasets of both arms, at equal policy calls."""
+    common = {
+        "policy": policy.id, "reward": f"truth:{TASK}", "max_new_tokens": _MAX_NEW_TOKENS, "min_gap": 0.1, "seed": seed,
+    }  # fmt: skip
+    trees = execute("data.mcts", {**common, **_SEARCH, "name": f"knapsack trees {seed}"})
+    told(0)
+    calls = int(trees.metrics["policy_calls"])
+    sampled = execute(
+        "data.mcts",
+        {
+            **common, "method": "two_samples", "name": f"knapsack samples {seed}", "max_calls": calls,
+            "num_problems": calls, "shard_size": 512,
+        },
+    )  # fmt: skip
+    return {"mcts": trees, "two_samples": sampled}
+
+
+def _dpo(policy: Artifact, dataset: Artifact, arm: str, seed: int) -> dict[str, Any]:
+    epochs = _NUM_STEPS * _DPO["batch_size"] / dataset.metrics["num_train"]
+    return {
+        **_DPO, "policy": policy.id, "dataset": dataset.id, "num_epochs": epochs, "max_new_tokens": _MAX_NEW_TOKENS,
+        "seed": seed, "name": f"knapsack {ARMS[arm]} {seed}",
+    }  # fmt: skip
+
+
+def _ppo(policy: Artifact, prompts: Artifact, seed: int) -> dict[str, Any]:
+    return {
+        **_PPO, "policy": policy.id, "dataset": prompts.id, "reward": f"truth:{TASK}", "seed": seed,
+        "max_new_tokens": _MAX_NEW_TOKENS, "name": "knapsack PPO",
+    }  # fmt: skip
+
+
+def _spent(dataset: Artifact) -> dict[str, int]:
+    names = {"policy_calls": "policy calls", "num_problems": "problems", "num_train": "pairs"}
+    return {shown: int(dataset.metrics[name]) for name, shown in names.items()}
+
+
+def _experiment(
+    before: Mapping[str, float], rows: Sequence[Row], ppo: Mapping[str, float], made: Sequence[Artifact],
+    num_seeds: int, seed: int, start: float,
+) -> Experiment:  # fmt: skip
+    by_arm = {arm: [row for row in rows if row["arm"] == name] for arm, name in ARMS.items()}
+    differences = {way: differences_of(by_arm, way) for way in WAYS}
+    return Experiment(
+        title="Knapsack: pairs from tree search against two samples",
+        found=[*(_sentence(way, one) for way, one in differences.items()), _ppo_sentence(before, ppo)],
+        figures=[
+            _single("fill_before", "Mean fill of the untrained policy, sampled.", before["sampled"]),
+            _single("fill_after", "Mean fill after PPO on the exact fill, sampled.", ppo["sampled"]),
+            _single(
+                "fill_gain", "Fill after PPO − fill before, sampled.", ppo["sampled"] - before["sampled"], f"at least {_GAIN}"
+            ),
+            _single("fill_before_greedy", "Mean fill of the untrained policy, greedy.", before["greedy"]),
+            _single("fill_after_greedy", "Mean fill after PPO on the exact fill, greedy.", ppo["greedy"]),
+            *(
+                figure_of(f"{arm}_{way}", f"Mean fill after DPO on pairs from {name}, {way}.", _column(by_arm[arm], way), unit="share")
+                for arm, name in ARMS.items()
+                for way in WAYS
+            ),
+            *differences.values(),
+            *(
+                figure_of(f"policy_calls_{arm}", f"Next-token distributions spent by {name}.", _column(by_arm[arm], "policy calls"))
+                for arm, name in ARMS.items()
+            ),
+        ],
+        arms=[
+            {"name": ARMS["mcts"], **_SEARCH, "steps": _NUM_STEPS, **_DPO},
+            {"name": ARMS["two_samples"], "steps": _NUM_STEPS, **_DPO},
+            {"name": "PPO", **_PPO},
+        ],
+        tables={
+            "every run": [{"arm": "untrained", **before}, *rows, {"arm": "PPO on the exact fill", "seed": seed, **ppo}]
+        },
+        facts={"num_heldout": NUM_HELDOUT},
+        links=[one.id for one in made],
+        seeds=num_seeds,
+        seconds=round(time.monotonic() - start, 1),
+        command=f"rmviz recipe {TASK} --seeds {num_seeds} --seed {seed}",
+    )  # fmt: skip
+
+
+def differences_of(by_arm: Mapping[str, Sequence[Row]], way: str) -> Figure:
+    """Fill of tree search − fill of two samples, seed by seed."""
+    pairs = zip(by_arm["mcts"], by_arm["two_samples"], strict=True)
+    return figure_of(
+        f"difference_{way}",
+        f"Fill after DPO on pairs from tree search − on pairs from two samples, {way}; above 0: tree search trains the better packer.",
+        [one[way] - other[way] for one, other in pairs],
+        unit="share",
+    )
+
+
+def _column(rows: Sequence[Row], name: str) -> list[float]:
+    return [float(row[name]) for row in rows]
+
+
+def _single(name: str, meaning: str, value: float, target: str = "") -> Figure:
+    return Figure(name=name, meaning=f"{meaning} n counts policies.", mean=value, n=1, unit="share", target=target)
+
+
+def _sentence(way: str, difference: Figure) -> str:
+    """What a difference says, whichever way it fell."""
+    mean, low, high = difference.mean or 0.0, difference.low, difference.high
+    points = f"{100 * abs(mean):.1f} points of fill"
+    if low is None or high is None:
+        return f"Replies {way}: tree search is {points} {'above' if mean > 0 else 'below'} two samples on the one seed that was run."
+    between = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}, {difference.n} seeds"
+    if low > 0 or high < 0:
+        better = ARMS["mcts" if low > 0 else "two_samples"]
+        return f"Replies {way}: at equal policy calls, pairs from {better} train the better packer by {points} ({between})."
+    return f"Replies {way}: at equal policy calls the two kinds of pairs cannot be told apart ({between})."
+
+
+def _ppo_sentence(before: Mapping[str, float], ppo: Mapping[str, float]) -> str:
+    gain = ppo["sampled"] - before["sampled"]
+    reached = "as wished" if gain >= _GAIN else "less than wished"
+    return (
+        f"PPO on the exact fill takes sampled replies from {before['sampled']:.2f} to {ppo['sampled']:.2f} ({100 * gain:+.0f} points, "
+        f"{reached}), {ppo['sampled_of_optimum']:.0%} of the optimum."
+    )

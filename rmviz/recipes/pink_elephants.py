@@ -1,0 +1,235 @@
+"""The recipe pink-elephants: how often a policy names the forbidden term at pairs of terms that it was not trained on.
+
+A small language model is pretrained on the task elephants. Its own replies in new conversations are revised; from these
+pairs, or paid by the task's exact reward, ILQL, DPO and ReST learn. Each is asked about held-out pairs of terms.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rmviz.models.policy import Policy, Reply
+from rmviz.models.policy_files import load_policy
+from rmviz.store.artifact import Artifact
+from rmviz.store.experiments import Experiment, Figure, figure_of, keep_experiment
+from rmviz.store.workspace import Workspace
+from rmviz.training.watch import kl_and_entropy, mean_log_prob
+from rmviz.types import Report
+from rmviz.world.elephants import Elephants, mention_rate, mentions, terms
+
+NUM_ASKED = 256
+"""Conversations about held-out pairs that each policy is asked."""
+
+MAX_NEW_TOKENS = 56
+_LM = {"task": "elephants", "num_steps": 800, "learning_rate": 6e-3}
+_DATA = {"num_conversations": 1600, "max_new_tokens": MAX_NEW_TOKENS}
+_RUN = {"max_new_tokens": MAX_NEW_TOKENS, "num_looks": 2}
+_TRUTH = {"reward": "truth:elephants"}
+_SAMPLES = 6
+Execute = Callable[[str, Any], Artifact]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way of training: the job kind, what to call it, and its settings."""
+
+    kind: str
+    title: str
+    settings: Mapping[str, Any]
+
+
+ARMS: dict[str, Arm] = {
+    "ilql_sign": Arm(
+        "train.ilql",
+        "ILQL paid ±1, by the settings that failed",
+        {"reward_source": "sign", "tau": 0.7, "polyak": 0.001, "learning_rate": 5e-5, "beta": 1.0},
+    ),
+    "ilql_shaped": Arm(
+        "train.ilql",
+        "ILQL paid the reward, shaped by token",
+        {"reward_source": "reward", "shaping": "token", **_TRUTH, "beta": 16.0},
+    ),
+    "dpo": Arm("train.dpo", "DPO on the revised pairs", {"learning_rate": 8.5e-5, "beta": 0.3, "num_epochs": 3.0}),
+    "rest": Arm("train.rest", "ReST paid the reward", {**_TRUTH, "learning_rate": 3e-4}),
+}
+"""`ilql_sign` has the defaults of trlX, the library of the first try; its language model only clones both sides."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a policy writes at held-out pairs of terms."""
+
+    mention: float
+    """Share of replies that name the forbidden term."""
+
+    reward: float
+    """Mean exact reward."""
+
+    grey: float
+    """Share of replies that name the grey term."""
+
+    fluency: float
+    """Nats per token that the untrained language model gives the replies: a mean log-likelihood, below 0."""
+
+    kl: float
+    """Nats per token from the untrained language model."""
+
+    replies: tuple[Reply, ...]
+
+
+def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
+    """Run all arms for each seed and keep what was found as an experiment."""
+    start = time.monotonic()
+    steps, done = num_seeds * (2 + len(ARMS)), 0
+    before: list[Measured] = []
+    after: dict[str, list[Measured]] = {name: [] for name in ARMS}
+    links: list[str] = []
+
+    def step(kind: str, settings: Mapping[str, Any]) -> Artifact:
+        nonlocal done
+        report(done, steps)
+        made = execute(kind, dict(settings))
+        done += 1
+        links.append(made.id)
+        return made
+
+    for own in range(seed, seed + num_seeds):
+        lm = step("task.policy", {**_LM, "seed": own, "name": f"elephants-lm-{own}"})
+        data = step("data.pink_elephants", {**_DATA, "policy": lm.id, "seed": own, "name": f"pink-elephants-{own}"})
+        reference = load_policy(lm)
+        prompts = asked(own)
+        before.append(measured(reference, reference, prompts, own))
+        for name, arm in ARMS.items():
+            settings = {**_RUN, **arm.settings, "policy": lm.id, "dataset": data.id, "seed": own}
+            made = step(arm.kind, {**settings, "name": f"elephants-{name}-{own}"})
+            after[name].append(measured(load_policy(made), reference, prompts, own))
+    experiment = Experiment(
+        title="Pink elephants",
+        found=found(before, after),
+        figures=figures(before, after),
+        arms=[{"name": name, "what": arm.title, "kind": arm.kind, **arm.settings} for name, arm in ARMS.items()],
+        tables={"replies about held-out pairs": samples(before[0], {name: runs[0] for name, runs in after.items()})},
+        links=list(dict.fromkeys(links)),
+        seeds=num_seeds,
+        seconds=round(time.monotonic() - start, 1),
+        command=f"rmviz recipe pink-elephants --seeds {num_seeds} --seed {seed}",
+    )
+    config = {"name": "pink-elephants", "num_seeds": num_seeds, "seed": seed}
+    return keep_experiment(space, experiment, name="pink-elephants", key=report.key, config=config)
+
+
+def asked(seed: int) -> list[str]:
+    """The conversations about held-out pairs of terms that the policies of a seed are asked."""
+    task, rng = Elephants(), random.Random(f"asked {seed}")
+    return [task.heldout_prompt(rng) for _ in range(NUM_ASKED)]
+
+
+def measured(policy: Policy, reference: Policy, prompts: Sequence[str], seed: int) -> Measured:
+    """What a policy writes to these prompts, drawn at temperature 1."""
+    task = Elephants()
+    replies = policy.sample(prompts, seed=seed, max_new_tokens=MAX_NEW_TOKENS)
+    texts = [reply.text for reply in replies]
+    rows = [reply.tokens for reply in replies]
+    kl, _ = kl_and_entropy(policy, reference, rows)
+    return Measured(
+        mention=mention_rate(prompts, texts),
+        reward=sum(map(task.reward, prompts, texts)) / len(texts),
+        grey=sum(mentions(text, terms(prompt)[2]) for prompt, text in zip(prompts, texts, strict=True)) / len(texts),
+        fluency=mean_log_prob(reference, rows),
+        kl=float(kl.sum() / sum(len(row.reply) for row in rows)),
+        replies=tuple(replies),
+    )
+
+
+def cuts(before: Sequence[Measured], runs: Sequence[Measured]) -> list[float]:
+    """By which share each run cut the mention rate: 1 is all of it, below 0 it rose."""
+    return [
+        1 - run.mention / was.mention if was.mention else float("nan") for was, run in zip(before, runs, strict=True)
+    ]
+
+
+def fluency_losses(before: Sequence[Measured], runs: Sequence[Measured]) -> list[float]:
+    """By which share the replies of each run became less likely (nats per token); below 0 they became likelier."""
+    return [run.fluency / was.fluency - 1 for was, run in zip(before, runs, strict=True)]
+
+
+def figures(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]]) -> list[Figure]:
+    """All figures, over seeds."""
+    where = f"in {NUM_ASKED} conversations about held-out pairs of terms"
+    found = [
+        figure_of(
+            "mention_before", f"Replies of the untrained language model that name the forbidden term, {where}.",
+            [one.mention for one in before], unit="share",
+        ),
+        figure_of(
+            "fluency_before", "Mean log-likelihood per token of its own replies (nats).", [one.fluency for one in before],
+            unit="nats",
+        ),
+    ]  # fmt: skip
+    for name, runs in after.items():
+        wished = name in ("dpo", "ilql_shaped")
+        title = ARMS[name].title
+        values = (
+            (
+                "mention_after",
+                f"Replies that name the forbidden term, {where}",
+                [one.mention for one in runs],
+                "share",
+                "",
+            ),
+            ("mention_cut", "Share by which that fell", cuts(before, runs), "share", "at least 0.8"),
+            (
+                "fluency_after",
+                "Their mean log-likelihood per token before training",
+                [r.fluency for r in runs],
+                "nats",
+                "",
+            ),
+            (
+                "fluency_loss",
+                "Share by which they became less likely",
+                fluency_losses(before, runs),
+                "share",
+                "below 0.1",
+            ),
+            ("reward_after", "Mean exact reward, 0 to 1", [one.reward for one in runs], "share", ""),
+            ("kl", "Nats per token from the untrained language model", [one.kl for one in runs], "nats", ""),
+        )
+        found += [
+            figure_of(f"{what}_{name}", f"{title}: {words}.", numbers, unit=unit, target=target if wished else "")
+            for what, words, numbers, unit, target in values
+        ]
+    return found
+
+
+def found(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]]) -> list[str]:
+    """What was found, a sentence per arm."""
+    first = mean([one.mention for one in before])
+    sentences = [f"Before training {first:.0%} of the replies about held-out pairs name the forbidden term."]
+    for name, runs in after.items():
+        cut, lost = mean(cuts(before, runs)), mean(fluency_losses(before, runs))
+        sentences.append(
+            f"{ARMS[name].title}: {mean([one.mention for one in runs]):.0%}, {abs(cut):.0%} {'fewer' if cut >= 0 else 'more'}; "
+            f"the replies are {abs(lost):.0%} {'less' if lost >= 0 else 'more'} likely per token."
+        )
+    return sentences
+
+
+def samples(before: Measured, after: Mapping[str, Measured]) -> list[dict[str, str]]:
+    """The first replies of each policy, side by side."""
+    return [
+        {
+            "last turn": reply.prompt.rsplit("Human:", 1)[1].removesuffix("\n\nAssistant:").strip(),
+            "forbidden": terms(reply.prompt)[1],
+            "before": reply.text,
+            **{name: one.replies[place].text for name, one in after.items()},
+        }
+        for place, reply in enumerate(before.replies[:_SAMPLES])
+    ]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Their mean."""
+    return sum(values) / len(values)

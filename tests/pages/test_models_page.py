@@ -1,0 +1,100 @@
+"""The Models page: a reward model by slice, an ensemble with its members and errors."""
+
+import json
+
+import pytest
+
+from rmviz.configs.data import RatingsConfig
+from rmviz.data import rate
+from rmviz.jobs.run import run_job
+from rmviz.store.artifact import write_json
+from rmviz.store.workspace import Workspace
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def kept(space, kind, name, parents=(), metrics=None, config=None, **files):
+    with space.create(kind, name=name, parents=tuple(parents), config=config) as draft:
+        draft.metrics |= metrics or {}
+        for file, content in files.items():
+            write_json(draft.folder / f"{file}.json", content)
+    return draft.kept
+
+
+def reward_model(space, seed, parents=()):
+    share = {"accuracy": 0.75, "low": 0.6, "high": 0.86, "n": 40}
+    slices = [{"column": "topic", "value": value, **share} for value in ("animals", HOSTILE)]
+    slices += [{"column": "longer reply", "value": value, **share} for value in ("chosen", "rejected")]
+    metrics = {"accuracy": 0.75, "accuracy_low": 0.7, "accuracy_high": 0.8, "accuracy_before": 0.5, "length_baseline": 0.55,
+               "num_heldout": 80, "num_pairs": 400, "num_same": 3, "num_cut": 2, "reward_mean": 0.1, "reward_std": 1.5,
+               "num_parameters": 1000, "family": "gpt_neox", "seed": seed, "steps": 50}  # fmt: skip
+    return kept(space, "reward_model", f"rm-{seed}", parents, metrics, slices={"n": 80, "slices": slices})
+
+
+def links(test):
+    return [link.proto.label.replace("\\", "") for link in test.get("page_link")]
+
+
+@pytest.fixture
+def space(tmp_path):
+    made = Workspace(tmp_path / "ws")
+    data = kept(made, "dataset", "pairs")
+    members = [reward_model(made, seed, [data.id]) for seed in (0, 1)]
+    rows = [{"id": one.id, "name": one.name, "seed": seed, "accuracy": 0.7 + 0.05 * seed, "low": 0.6, "high": 0.8, "n": 80,
+             "offset": 0.0, "factor": 1.0} for seed, one in enumerate(members)]  # fmt: skip
+    figures = {
+        "members": rows,
+        "disagreement": [
+            {"texts": text, "mean": 0.1, "low": 0.09, "high": 0.11, "n": 160} for text in ("held out", HOSTILE)
+        ],
+        "errors": [{"doubt": 0.1 * k, "wrong": 0.1 * k, "low": 0.0, "high": 0.5, "n": 16} for k in range(5)],
+    }
+    metrics = {"accuracy": 0.78, "accuracy_low": 0.7, "accuracy_high": 0.85, "accuracy_mean": 0.77, "accuracy_members": 0.73,
+               "num_members": 2, "num_heldout": 80, "lambda": 1.0, "seed": 0, "error_correlation": 0.25,
+               "error_correlation_low": 0.03, "error_correlation_high": 0.45, "disagreement": 0.1}  # fmt: skip
+    both = kept(made, "ensemble", "both", [data.id, *(one.id for one in members)], metrics, figures=figures)
+    kept(made, "experiment", "of ensembles", [both.id], report={})
+    return made
+
+
+def test_an_empty_workspace_says_what_to_do(open_page, text_of, tmp_path):
+    test = open_page("models", root=tmp_path / "nothing")
+    assert not test.exception and "no reward model yet" in text_of(test)
+
+
+def test_a_reward_model_by_slice(open_page, text_of, space):
+    test = open_page("models", root=space.root, model="rm-0")
+    text = text_of(test)
+    assert not test.exception and "75 %" in text and "70 % to 80 %" in text and "n = 80 pairs" in text
+    assert "3 alike, left out; 2 cut to fit" in text and "Part of: both" in links(test) and "<img src=x" not in text
+    assert test.dataframe[0].value["value"].tolist() == ["animals", HOSTILE] and len(test.get("plotly_chart")) == 1
+    test = open_page("models", root=space.root, model="rm-0", by="longer reply")
+    assert test.selectbox(key="pick-models-by").value == "longer reply"
+
+
+def test_an_ensemble_with_its_members_and_errors(open_page, text_of, space):
+    test = open_page("models", root=space.root, model="both")
+    text = text_of(test)
+    assert not test.exception and "one member" in text and "disagreement: held out" in text and "<img src=x" not in text
+    assert "Spearman" in text
+    assert len(test.get("plotly_chart")) == 2 and test.dataframe[0].value["name"].tolist() == ["rm-0", "rm-1"]
+    assert {"rm-0", "rm-1"} <= set(links(test))
+
+
+def test_a_model_that_was_brought_in_says_why_it_has_no_slices(open_page, text_of, tmp_path):
+    space = Workspace(tmp_path / "ws")
+    kept(space, "reward_model", "theirs", metrics={"num_parameters": 5, "family": "llama"})
+    test = open_page("models", root=space.root)
+    assert not test.exception and "has not measured it on held-out pairs" in text_of(test)
+
+
+def test_ratings_are_a_view_of_the_data(open_page, text_of, tmp_path):
+    space = Workspace(tmp_path / "ws")
+    file = tmp_path / "comparisons.jsonl"
+    rows = [{"item_a": "good", "item_b": HOSTILE, "winner": "a"}, {"item_a": HOSTILE, "item_b": "bad", "winner": "tie"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_job("data.ratings", RatingsConfig(source=str(file), heldout=0.0), space, rate.run)
+    test = open_page("data", root=space.root, view="ratings")
+    text = text_of(test)
+    assert not test.exception and "2 comparisons, 1 of them ties" in text and "<img src=x" not in text
+    assert len(test.get("plotly_chart")) == 1 and test.dataframe[0].value["item"].tolist()[0] == "good"
