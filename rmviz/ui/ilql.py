@@ -86,10 +86,12 @@ def _curves(artifact: Artifact, sweep: pd.DataFrame, replies: pd.DataFrame, beta
         for title, name in there.items()
     }
     shown = (
-        [("Reward", "reward units", {title: sweep[name].tolist() for title, name in there.items()})] if there else []
+        [(" and ".join(there), "reward units", {title: sweep[name].tolist() for title, name in there.items()})]
+        if there
+        else []
     )
     shown += [
-        ("Distance from the start", "nats per reply", {"KL": sweep["kl_reply"].tolist()}),
+        ("KL from the start", "nats per reply", {"KL": sweep["kl_reply"].tolist()}),
         ("Length", "tokens", {"length": sweep["length"].tolist()}),
     ]
     for box, (title, unit, lines) in zip(st.columns(len(shown), gap="medium"), shown, strict=True):

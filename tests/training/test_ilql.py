@@ -134,13 +134,13 @@ def test_a_causal_reward_models_potentials_are_its_prefix_rewards() -> None:
     )
     texts = [
         Text(text_id=str(i), prompt="Tell Anna about space.", reply=reply)
-        for i, reply in enumerate(("My suitcase docked.", "My lamp rests."))
+        for i, reply in enumerate(("My suitcase docked.", "My suitcase docked. Tell Anna."))
     ]
     prefixes = [prefix_texts(policy, policy.encode(text.prompt, text.reply).reply) for text in texts]
     for text, some, found in zip(texts, prefixes, potentials(rm, texts, prefixes), strict=True):
         (encoded,) = rm.encode([text])
         curve = rm.prefix_rewards(encoded)[encoded.reply_start - 1 :]
-        assert len(found) == len(some) == len(curve)  # both have the same tokens here
+        assert len(found) == len(some) == len(curve)  # the same tokens, none of them blank
         assert found == pytest.approx(curve, abs=1e-6)
     cut = RewardModel(
         model, tokenizer, format="transcript", max_length=3
