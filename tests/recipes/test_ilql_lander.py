@@ -9,14 +9,13 @@ from rmviz.store.workspace import Workspace
 from rmviz.worker import execute
 
 
-def test_a_short_run_comes_much_nearer_than_guessing(tmp_path, monkeypatch):
+def test_a_short_run_knows_places_better_than_any_constant(tmp_path, monkeypatch):
     monkeypatch.setattr(ilql_lander, "RUNS", {"slipping": ("lander", 0.5)})
-    monkeypatch.setattr(ilql_lander, "NUM_FLIGHTS", 600)
-    monkeypatch.setattr(ilql_lander, "NUM_STEPS", 120)
+    monkeypatch.setattr(ilql_lander, "NUM_FLIGHTS", 400)
+    monkeypatch.setattr(ilql_lander, "NUM_STEPS", 250)
     found = read_experiment(execute("recipe", RecipeConfig(name="ilql-lander", num_seeds=1), Workspace(tmp_path)))
     (row,) = found.tables["slipping"]
-    assert row["q_mean_error"] < 0.15  # a constant, the best guess that knows no place, is further off:
-    assert row["q_mean_error"] < row["q_constant_error"]
+    assert row["q_mean_error"] < 0.8 * row["q_constant_error"]
     assert "With slips, at τ = ½" in found.found[0]
 
 
@@ -24,5 +23,5 @@ def test_a_short_run_comes_much_nearer_than_guessing(tmp_path, monkeypatch):
 def test_q_and_v_are_within_5_percent_of_dynamic_programming(tmp_path):
     found = read_experiment(execute("recipe", RecipeConfig(name="ilql-lander", num_seeds=1), Workspace(tmp_path)))
     means = {figure.name: figure.mean for figure in found.figures}
-    for name in ("slipping_q", "slipping_v", "still_q", "still_v", "still_v_best"):
+    for name in ("slipping_q", "slipping_v", "still_q", "still_v", "still_v_best"):  # means over places and moves
         assert means[name] is not None and means[name] < 0.05, name
