@@ -224,13 +224,29 @@ class Policy:
     def _reply(self, prompt: str, given: tuple[int, ...], written: tuple[int, ...]) -> Reply:
         ended = bool(written) and written[-1] == self.eos_id
         return Reply(
-            prompt=prompt, text=self.text_of(written), tokens=Tokens((*given, *written), len(given)), ended=ended
+            prompt=prompt,
+            text=self.text_of(prompt, written),
+            tokens=Tokens((*given, *written), len(given)),
+            ended=ended,
         )
 
-    def text_of(self, written: Sequence[int]) -> str:
+    def text_of(self, prompt: str, written: Sequence[int]) -> str:
         """What the ids of a reply say, without the EOS that ends it: the text that is paid."""
         ended = len(written) > 0 and written[-1] == self.eos_id
-        return self.tokenizer.decode(written[: len(written) - ended], skip_special_tokens=True).lstrip(" ")
+        return self.as_reply(prompt, self.tokenizer.decode(written[: len(written) - ended], skip_special_tokens=True))
+
+    def as_reply(self, prompt: str, written: str) -> str:
+        """A reply as a dataset holds it: laid out after its prompt it is what was written after it.
+
+        The space before it is left out where the layout puts it there; a prompt that is a transcript already leaves it to the
+        reply (`…Assistant:` and ` Yes.`).
+        """
+        bare = written.lstrip(" ")
+        if bare == written or self.format == "chat":
+            return bare
+        whole = context(prompt, self.format, self.tokenizer) + written
+        kept = layout(prompt, written, self.format, self.tokenizer).text == whole
+        return written if kept and layout(prompt, bare, self.format, self.tokenizer).text != whole else bare
 
 
 def _until_eos(ids: Sequence[int], eos_id: int) -> tuple[int, ...]:

@@ -131,7 +131,7 @@ def _episodes(
         own_tokens(config.environment, some) if config.environment else np.ones(len(one.reply), dtype=bool)
         for one, some in zip(tokens, prefixes, strict=True)
     ]
-    levels = potentials(scorer, texts, prefixes) if scorer and config.shaping != "none" else [None] * len(texts)
+    levels = potentials(scorer, policy, texts, prefixes) if scorer and config.shaping != "none" else [None] * len(texts)
     found = []
     for one, own, reward, level in zip(tokens, owns, whole.tolist(), levels, strict=True):
         rewards = np.zeros(int(own.sum()))
@@ -164,7 +164,7 @@ def own_tokens(environment: str, prefixes: Sequence[str]) -> Bool[np.ndarray, " 
 
 
 def potentials(
-    scorer: Scorer, texts: Sequence[Text], prefixes: Sequence[Sequence[str]]
+    scorer: Scorer, policy: Policy, texts: Sequence[Text], prefixes: Sequence[Sequence[str]]
 ) -> list[Float[np.ndarray, " token"]]:
     """The score of each prefix of each reply.
 
@@ -173,8 +173,8 @@ def potentials(
     """
     if isinstance(scorer, RewardModel) and scorer.causal:
         return _read_potentials(scorer, texts, prefixes)
-    prompts = [text.prompt for text, some in zip(texts, prefixes, strict=True) for _ in some]
-    scores = paid(scorer, prompts, [prefix.lstrip(" ") for some in prefixes for prefix in some])
+    asked = [(text.prompt, prefix) for text, some in zip(texts, prefixes, strict=True) for prefix in some]
+    scores = paid(scorer, [prompt for prompt, _ in asked], [policy.as_reply(*one) for one in asked])
     return np.split(scores, np.cumsum([len(some) for some in prefixes])[:-1])
 
 

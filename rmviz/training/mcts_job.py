@@ -185,7 +185,7 @@ class Blocks:
         pairs = [
             self._row(player, start + place, pair)
             for place, one in enumerate(found)
-            for pair in _distinct(player, one.pairs)
+            for pair in _distinct(player, place, one.pairs)
         ]
         save_table(pd.DataFrame(pairs, columns=_COLUMNS), folder / "pairs.parquet")
         return {
@@ -195,10 +195,10 @@ class Blocks:
         }
 
     def _row(self, player: TreePolicy, problem: int, pair: TreePair) -> list[Any]:
-        prompt = player.prompts[problem % self.config.shard_size]
+        place = problem % self.config.shard_size
         sides = [(getattr(pair.chosen, name), getattr(pair.rejected, name)) for name in _SIDE]
         return [
-            problem, prompt, player.text(pair.chosen.reply), player.text(pair.rejected.reply),
+            problem, player.prompts[place], player.text(place, pair.chosen.reply), player.text(place, pair.rejected.reply),
             *chain.from_iterable(sides),
         ]  # fmt: skip
 
@@ -255,7 +255,7 @@ def _trees(player: TreePolicy, start: int, folder: Path) -> list[_Found]:
     trees = search(len(player.prompts), player, num_simulations=config.num_simulations, c_puct=config.c_puct)
     kept = [
         {"tree": start + place, **row, "token": player.policy.tokenizer.decode([row["token"]]) if row["depth"] else "",
-         "reply": player.text(row["reply"]), "prompt": player.prompts[place]}
+         "reply": player.text(place, row["reply"]), "prompt": player.prompts[place]}
         for place, tree in enumerate(trees[: max(0, config.num_trees - start)])
         for row in tree_rows(tree)
     ]  # fmt: skip
@@ -282,11 +282,11 @@ def _two_samples(player: TreePolicy) -> list[_Found]:
     return found
 
 
-def _distinct(player: TreePolicy, pairs: list[TreePair]) -> Iterator[TreePair]:
+def _distinct(player: TreePolicy, place: int, pairs: list[TreePair]) -> Iterator[TreePair]:
     """Without those that read the same, or whose two sides do."""
     seen: set[tuple[str, str]] = set()
     for pair in pairs:
-        texts = player.text(pair.chosen.reply), player.text(pair.rejected.reply)
+        texts = player.text(place, pair.chosen.reply), player.text(place, pair.rejected.reply)
         if texts[0] != texts[1] and texts not in seen:
             seen.add(texts)
             yield pair

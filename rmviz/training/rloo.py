@@ -69,7 +69,9 @@ def payer(name: str, scorer: Scorer, policy: Policy) -> Callable[..., list[float
     """A scorer as the trainer calls it: it is given the reply's words, never the policy's tokens."""
 
     def pay(*, prompts: Sequence[str], completion_ids: Sequence[Sequence[int]], **more: Any) -> list[float]:
-        return paid(scorer, prompts, [policy.text_of(ids) for ids in completion_ids]).tolist()
+        return paid(
+            scorer, prompts, [policy.text_of(*one) for one in zip(prompts, completion_ids, strict=True)]
+        ).tolist()
 
     pay.__name__ = name
     return pay

@@ -59,13 +59,13 @@ class TreePolicy:
     def values(self, replies: Sequence[State]) -> list[float]:
         """What each whole reply is paid."""
         rewards = paid(
-            self.scorer, [self.prompts[problem] for problem, _ in replies], [self.text(one) for _, one in replies]
+            self.scorer, [self.prompts[problem] for problem, _ in replies], [self.text(*one) for one in replies]
         )
         return np.asarray(rewards, float).tolist()
 
-    def text(self, tokens: Sequence[int]) -> str:
-        """A reply as it stands in a dataset."""
-        return self.policy.tokenizer.decode(list(tokens), skip_special_tokens=True).lstrip(" ")
+    def text(self, problem: int, tokens: Sequence[int]) -> str:
+        """A reply to a problem's prompt as it stands in a dataset."""
+        return self.policy.text_of(self.prompts[problem], tokens)
 
     def sampled(self, temperature: float, draw: int) -> list[tuple[int, ...]]:
         """A reply to each prompt; the likeliest token each time at temperature 0."""

@@ -137,7 +137,7 @@ def test_a_causal_reward_models_potentials_are_its_prefix_rewards() -> None:
         for i, reply in enumerate(("My suitcase docked.", "My suitcase docked. Tell Anna."))
     ]
     prefixes = [prefix_texts(policy, policy.encode(text.prompt, text.reply).reply) for text in texts]
-    for text, some, found in zip(texts, prefixes, potentials(rm, texts, prefixes), strict=True):
+    for text, some, found in zip(texts, prefixes, potentials(rm, policy, texts, prefixes), strict=True):
         (encoded,) = rm.encode([text])
         curve = rm.prefix_rewards(encoded)[encoded.reply_start - 1 :]
         assert len(found) == len(some) == len(curve)  # the same tokens, none of them blank
@@ -145,7 +145,7 @@ def test_a_causal_reward_models_potentials_are_its_prefix_rewards() -> None:
     cut = RewardModel(
         model, tokenizer, format="transcript", max_length=3
     )  # what it does not see has no potential of its own
-    assert all(np.isfinite(one).all() for one in potentials(cut, texts, prefixes))
+    assert all(np.isfinite(one).all() for one in potentials(cut, policy, texts, prefixes))
 
 
 def test_at_beta_0_the_language_model_learns_as_in_plain_cloning(space: Workspace) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from rmviz.configs.world import WorldPolicyConfig
 from rmviz.errors import DataError, ModelError
+from rmviz.models.formats import layout
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import keep_policy, load_policy
 from rmviz.store.workspace import Workspace
@@ -49,6 +50,22 @@ def test_what_is_sampled_is_encoded_as_it_was_written() -> None:
     assert replies != policy.sample(PROMPTS * 10, seed=1, max_new_tokens=12)
     assert all(len(reply.tokens.reply) <= 12 for reply in replies)
     assert all((reply.tokens.ids[-1] == policy.eos_id) == reply.ended for reply in replies)
+
+
+def test_a_sampled_reply_laid_out_after_its_prompt_is_what_was_written() -> None:
+    policy = tiny()
+    prompts = [
+        PROMPTS[0],
+        "\n\nHuman: Tell me.\n\nAssistant:",
+        "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:",
+    ]
+    for prompt in prompts:
+        written = list(policy.tokenizer(" My lamp.", add_special_tokens=False)["input_ids"])
+        text = policy.text_of(prompt, [*written, policy.eos_id])
+        assert layout(prompt, text, "transcript", policy.tokenizer).text.endswith("Assistant: My lamp.")
+        assert policy.encode(prompt, text).reply == (*written, policy.eos_id)
+    assert policy.text_of(prompts[0], written) == "My lamp."
+    assert policy.text_of(prompts[1], written) == " My lamp."
 
 
 def test_log_probs_are_those_of_the_plain_forward_whatever_the_neighbours() -> None:
