@@ -102,7 +102,7 @@ class _Loop:
             model = self.step("train.reward", self._reward(labels, base, f"{title} proxy", seed))
             proxy = model.id
             arm.proxies.append(model)
-            improved = self.step(*self._improved(policy, proxy, labels, f"{title} policy", seed, rounds))
+            improved = self.step(*self._improved(policy, proxy, labels, f"{title} policy", 100 * seed + number, rounds))
             policy = improved.id
             arm.policies.append(improved)
             arm.points.append(meter.point(improved, model, labels=config.budget * number // rounds))
@@ -116,7 +116,7 @@ class _Loop:
         )  # fmt: skip
 
     def _improved(self, policy: str, proxy: str, labels: str, name: str, seed: int, rounds: int) -> tuple[str, Any]:
-        """The job that improves a policy; one round of the standard arm does what all rounds of the other do."""
+        """The job that improves a policy, its draws of its own; one round of the standard arm does as much as all of the other."""
         config = self.config
         repeats = config.num_rounds // rounds
         shared: dict[str, Any] = {
@@ -125,7 +125,9 @@ class _Loop:
         }  # fmt: skip
         drawn: dict[str, Any] = {"draw_prompts": config.draw_prompts, "samples_per_prompt": config.samples_per_prompt}
         if config.method == "dpo":
-            return "train.dpo", DPOConfig(**{**shared, "dataset": labels})
+            size = float(self.space.resolve(labels, "dataset").metrics["num_train"])
+            epochs = config.num_steps * repeats * shared["batch_size"] / size
+            return "train.dpo", DPOConfig(**{**shared, "dataset": labels, "num_epochs": epochs})
         if config.method == "ppo":
             return "train.ppo", self._ppo(shared | {"reward": proxy}, config.num_steps * repeats, config.kl_coef)
         if config.method == "rest":

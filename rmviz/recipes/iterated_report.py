@@ -35,8 +35,9 @@ def experiment_of(
     """Figures with intervals over seeds, curves over labels and over rounds, and all that was made."""
     names = list(dict.fromkeys(arm.name for arm in arms))
     last = {name: [arm.points[-1] for arm in arms if arm.name == name] for name in names}
+    starts = [arm.points[0].gold for arm in arms if arm.name == "standard"]
     gain = [b.gold - a.gold for a, b in zip(last["standard"], last["iterated"], strict=True)]
-    figures = [figure_of("gold_start", "Mean gold reward of the policy that all start from.", [arms[0].points[0].gold])]
+    figures = [figure_of("gold_start", "Mean gold reward of the policy that all start from.", starts)]
     for name in names:
         word = name.replace(" ", "_").lower()
         for what, words in _SHOWN.items():

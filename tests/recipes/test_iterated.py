@@ -42,15 +42,19 @@ def space(tmp_path_factory) -> Workspace:
 def test_both_arms_spend_the_same_and_what_is_done_is_found(space: Workspace, tmp_path: Path) -> None:
     config = IteratedConfig(policy=space.resolve("lm").id, dataset=space.resolve("prompts").id, **SMALL)  # pyright: ignore[reportArgumentType]
     done: Counter[str] = Counter()
+    seeds = []
 
     def step(kind, settings):
         done[kind] += 1
+        if kind == "train.best_of_n":
+            seeds.append(settings.seed)
         return execute(kind, settings, space)
 
     report = Reports(tmp_path)
     experiment = read_experiment(iterate(config, space, step, report, "again"))
     assert done == {"data.preferences": 3, "train.reward": 3, "train.best_of_n": 3}
     assert report.seen[-1] == (9, 9)
+    assert len(set(seeds[1:])) == 2  # each round answers prompts of its own
     rounds = experiment.tables["rounds"]
     assert [(row["arm"], row["labels"]) for row in rounds] == [
         ("standard", 0), ("standard", 24), ("iterated", 0), ("iterated", 12), ("iterated", 24),
