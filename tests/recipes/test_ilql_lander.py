@@ -9,6 +9,7 @@ from rmviz.store.workspace import Workspace
 from rmviz.worker import execute
 
 
+@pytest.mark.slow
 def test_a_short_run_knows_places_better_than_any_constant(tmp_path, monkeypatch):
     monkeypatch.setattr(ilql_lander, "RUNS", {"slipping": ("lander", 0.5)})
     monkeypatch.setattr(ilql_lander, "NUM_FLIGHTS", 400)

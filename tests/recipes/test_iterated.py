@@ -39,6 +39,7 @@ def space(tmp_path_factory) -> Workspace:
     return space
 
 
+@pytest.mark.slow
 def test_both_arms_spend_the_same_and_what_is_done_is_found(space: Workspace, tmp_path: Path) -> None:
     config = IteratedConfig(policy=space.resolve("lm").id, dataset=space.resolve("prompts").id, **SMALL)  # pyright: ignore[reportArgumentType]
     done: Counter[str] = Counter()

@@ -20,12 +20,12 @@ from rmviz.data.load import dataset_texts
 from rmviz.jobs.run import run_job
 from rmviz.models.load import from_artifact, load_base
 from rmviz.store.workspace import Workspace
-from rmviz.training import reward
+from rmviz.training import reward, trainers
 from rmviz.training.figures import pair_accuracy
 from rmviz.training.lora import add_lora, merged
 from rmviz.training.pairs import token_dataset
 from rmviz.training.progress import last_checkpoint
-from rmviz.training.trainers import RewardArguments, RewardTrainer
+from rmviz.training.trainers import RewardArguments
 
 __all__ = ["bases", "workspace"]  # fixtures
 
@@ -154,6 +154,6 @@ def test_11_training_tells_nobody(workspace, bases, monkeypatch):
     monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda **facts: told.append(facts))
     trained(workspace, bases["bert"], num_epochs=0.2)
     assert told == []
-    monkeypatch.delattr(RewardTrainer, "_send_telemetry")
+    monkeypatch.delattr(trainers._Plain, "_send_telemetry")
     trained(workspace, bases["bert"], num_epochs=0.3)
     assert len(told) == 1, "TRL has another way of telling now"
