@@ -254,7 +254,7 @@ def _trees(player: TreePolicy, start: int, folder: Path) -> list[_Found]:
     config = player.config
     trees = search(len(player.prompts), player, num_simulations=config.num_simulations, c_puct=config.c_puct)
     kept = [
-        {"tree": start + place, **row, "token": player.policy.tokenizer.decode([row["token"]]) if row["depth"] else "",
+        {"tree": start + place, **row, "token": player.name_of(row["token"]) if row["depth"] else "",
          "reply": player.text(place, row["reply"]), "prompt": player.prompts[place]}
         for place, tree in enumerate(trees[: max(0, config.num_trees - start)])
         for row in tree_rows(tree)

@@ -67,6 +67,10 @@ class TreePolicy:
         """A reply to a problem's prompt as it stands in a dataset."""
         return self.policy.text_of(self.prompts[problem], tokens)
 
+    def name_of(self, token: int) -> str:
+        """What to show for a token."""
+        return "(end)" if token == self.policy.eos_id else str(self.policy.tokenizer.decode([token]))
+
     def sampled(self, temperature: float, draw: int) -> list[tuple[int, ...]]:
         """A reply to each prompt; the likeliest token each time at temperature 0."""
         given = self.policy.contexts(self.prompts, self.config.max_new_tokens)
