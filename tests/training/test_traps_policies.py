@@ -193,7 +193,7 @@ def test_12_the_trainer_reads_prompts_as_the_policy_does(space: Workspace, tmp_p
     assert [tuple(ids) for ids in read] == policy.contexts(prompts, 8) and not more
     written = trainer._generate_single_turn(read, None, {})
     for prompt, ids in zip(prompts, written, strict=True):
-        text = policy.text_of(ids)
+        text = policy.text_of(prompt, ids)
         assert policy.eos_id not in ids[:-1]
         if ids[-1] == policy.eos_id and text:  # as text and back, it is what was drawn
             assert policy.encode(prompt, text).reply == tuple(ids)
