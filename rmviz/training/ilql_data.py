@@ -59,7 +59,7 @@ def episodes(
         told: Called with the number of replies that are ready.
 
     Raises:
-        DataError: Fewer than two replies, no reply with an action, or all are paid the same.
+        DataError: Fewer than two replies, no pair with a prompt, no reply with an action, or all are paid the same.
     """
     texts, signs, num_same = _signed(config, policy, dataset) if scorer is None else (*_scored(config, dataset), 0)
     if len(texts) < 2:
@@ -100,20 +100,34 @@ def _signed(config: IlqlConfig, policy: Policy, dataset: Artifact) -> tuple[list
             f"the dataset {dataset.name} has no pair to train on; signs need chosen and rejected replies, or set "
             "reward_source to reward"
         )
+    named = [pair for pair in pairs if pair.prompt]
+    _tell_left_out(len(pairs) - len(named), len(pairs), "pairs")
+    if not named:
+        raise DataError(
+            f"all {len(pairs)} pairs of {dataset.name} have an empty prompt, so the policy has nothing to answer; add data "
+            "with prompts"
+        )
     differ = [
-        pair for pair in pairs if policy.encode(pair.prompt, pair.chosen) != policy.encode(pair.prompt, pair.rejected)
+        pair for pair in named if policy.encode(pair.prompt, pair.chosen) != policy.encode(pair.prompt, pair.rejected)
     ]
     if not differ:
         raise DataError(
-            f"chosen and rejected are the same in all {len(pairs)} pairs of {dataset.name} (within max_length "
+            f"chosen and rejected are the same in all {len(named)} pairs of {dataset.name} (within max_length "
             f"{policy.max_length}), so signs tell nothing; choose other data"
         )
-    return [text for pair in differ for text in pair.texts], [1.0, -1.0] * len(differ), len(pairs) - len(differ)
+    return [text for pair in differ for text in pair.texts], [1.0, -1.0] * len(differ), len(named) - len(differ)
 
 
 def _scored(config: IlqlConfig, dataset: Artifact) -> tuple[list[Text], list[float]]:
     texts = dataset_texts(dataset, "train", config.num_prompts, config.seed)
-    return [text for text in texts if text.prompt], []
+    named = [text for text in texts if text.prompt]
+    _tell_left_out(len(texts) - len(named), len(texts), "texts")
+    return named, []
+
+
+def _tell_left_out(number: int, total: int, what: str) -> None:
+    if number:
+        _log.warning("%d of %d %s are left out: their prompt is empty", number, total, what)
 
 
 def _episodes(

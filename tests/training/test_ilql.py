@@ -264,6 +264,20 @@ def test_data_without_anything_to_learn_is_refused_in_words(space: Workspace, tm
         )
 
 
+def test_pairs_without_a_prompt_are_left_out_and_only_such_pairs_are_refused(tmp_path: Path, caplog) -> None:
+    space = Workspace(tmp_path)
+    prompts = ["", *(f"flight {i} from ad" for i in range(3))]
+    pairs = [Pair(pair_id=str(i), prompt=p, chosen="right ae", rejected="left ac") for i, p in enumerate(prompts)]
+    keep_dataset(space, pairs, name="flights", heldout=0.0, seed=0)
+    keep_dataset(space, pairs[:1], name="bare", heldout=0.0, seed=0)
+    keep_policy(space, tiny(), name="lm", key="lm", config=WorldPolicyConfig(), parents=(), metrics={})
+    made = run_job("train.ilql", config(num_steps=1, num_looks=1), space, run)
+    assert made.metrics["num_texts"] == 6 and made.metrics["num_same"] == 0
+    assert "1 of 4 pairs are left out: their prompt is empty" in caplog.text
+    with pytest.raises(DataError, match="all 1 pairs of bare have an empty prompt"):
+        read(space, tiny(), dataset="bare")
+
+
 def test_prompts_that_are_too_long_are_cut_and_that_is_said(space: Workspace, caplog) -> None:
     policy = Policy(tiny().model, TASK.tokenizer(), format="plain", max_length=16, name="short")
     found = read(space, policy)
