@@ -113,6 +113,7 @@ class Policy:
     def encode(self, prompt: str, reply: str) -> Tokens:
         """Prompt and reply, ended by EOS; what is too long loses the start of its prompt, then the end of its reply.
 
+        The prompt keeps at least its last `max_length // 2` tokens. A reply that lost its end has no EOS: it did not end there.
         Where the tokenizer joins the end of the prompt with the start of the reply, the two are tokenised apart, as they
         are when the policy writes.
         """
@@ -125,8 +126,8 @@ class Policy:
             written = whole[len(given) :]
         else:
             written = list(self.tokenizer(rest, add_special_tokens=False, verbose=False)["input_ids"])
-        written = [*written[: self.max_length - 2], self.eos_id]
-        given = given[-max(1, self.max_length - len(written)) :]
+        written = [*written, self.eos_id][: self.max_length - min(len(given), self.max_length // 2)]
+        given = given[-(self.max_length - len(written)) :]
         return Tokens((*given, *written), len(given))
 
     def _ids(self, text: str) -> list[int]:

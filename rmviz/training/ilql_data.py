@@ -142,7 +142,9 @@ def _episodes(
     apart = bool(config.environment) or config.shaping != "none"
     prefixes = [prefix_texts(policy, one.reply) if apart else [] for one in tokens]
     owns = [
-        own_tokens(config.environment, some) if config.environment else np.ones(len(one.reply), dtype=bool)
+        own_tokens(config.environment, some, _unended(policy, one.reply))
+        if config.environment
+        else np.ones(len(one.reply), dtype=bool)
         for one, some in zip(tokens, prefixes, strict=True)
     ]
     levels = potentials(scorer, policy, texts, prefixes) if scorer and config.shaping != "none" else [None] * len(texts)
@@ -167,14 +169,20 @@ def prefix_texts(policy: Policy, reply: Sequence[int]) -> list[str]:
     return [policy.tokenizer.decode(reply[:end], skip_special_tokens=True) for end in range(len(reply))]
 
 
-def own_tokens(environment: str, prefixes: Sequence[str]) -> Bool[np.ndarray, " token"]:
+def _unended(policy: Policy, reply: Sequence[int]) -> str | None:
+    """All that a reply says which was cut before its end."""
+    return None if reply[-1] == policy.eos_id else policy.tokenizer.decode(reply, skip_special_tokens=True)
+
+
+def own_tokens(environment: str, prefixes: Sequence[str], unended: str | None = None) -> Bool[np.ndarray, " token"]:
     """Which tokens of a reply, given by what is written before each, do not end within a match of the environment.
 
-    The last token ends the reply (EOS), which is always an action.
+    The last token ends the reply (EOS), which is always an action; `unended` is all that a reply says which has no EOS.
     """
-    spans = [match.span() for match in re.finditer(environment, prefixes[-1], re.DOTALL)]
-    ends = [len(prefix) for prefix in prefixes[1:]]
-    return np.array([not any(low < end <= high for low, high in spans) for end in ends] + [True])
+    texts = [*prefixes, *([] if unended is None else [unended])]
+    spans = [match.span() for match in re.finditer(environment, texts[-1], re.DOTALL)]
+    own = [not any(low < len(text) <= high for low, high in spans) for text in texts[1:]]
+    return np.array([*own, True] if unended is None else own)
 
 
 def potentials(

@@ -106,6 +106,9 @@ def test_the_return_of_whole_replies_is_the_same_with_shaping(space: Workspace, 
 def test_by_turn_the_score_counts_only_after_the_environment_has_written() -> None:
     prefixes = ["", " a", " a b", " a b [c]", " a b [c] d", " a b [c] d e"]
     assert own_tokens(r" \[\w\]", prefixes).tolist() == [True, True, False, True, True, True]
+    # a reply that was cut has no EOS: its last token may be the environment's
+    assert own_tokens(r" \[\w\]", prefixes[:3], prefixes[3]).tolist() == [True, True, False]
+    assert own_tokens(r" \[\w\]", prefixes[:4], prefixes[4]).tolist() == [True, True, False, True]
 
 
 def test_signs_are_plus_and_minus_one_and_pairs_without_a_difference_are_left_out(tmp_path: Path) -> None:
