@@ -150,9 +150,12 @@ class Policy:
         """What the policy expects at each position but the first, in float32."""
         return self.model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float()
 
-    def log_probs(self, batch: TokenBatch) -> Float[Tensor, "text step"]:
-        """Log-probability (nats) of each token but the first, given those before it; read it at `batch.targets`."""
-        logits = self.logits(batch)
+    def log_probs(self, batch: TokenBatch, temperature: float = 1.0) -> Float[Tensor, "text step"]:
+        """Log-probability (nats) of each token but the first, given those before it; read it at `batch.targets`.
+
+        Of replies drawn at this temperature, which must be above 0; 1 is the policy itself.
+        """
+        logits = self.logits(batch) / temperature
         return logits.gather(2, batch.ids[:, 1:, None]).squeeze(2) - logits.logsumexp(2)
 
     @torch.no_grad()
