@@ -51,21 +51,21 @@ class ActorCritic(nn.Module):
     def forward(self, batch: TokenBatch) -> tuple[PerToken, PerToken, PerToken]:
         """Log-probability (nats) of each token but the first, the entropy there, and the value before it, all float32.
 
-        Both are those of what replies are drawn from, at the temperature of the draws; the value's arithmetic is in float32,
-        though autocast may be on around it.
+        Log-probability and entropy are those at the temperature of the draws. The value's arithmetic is in float32, though
+        autocast may be on around it.
         """
         kept: list[Tensor] = []
         head = self.model.get_output_embeddings()
         handle = head.register_forward_hook(lambda module, inputs, output: kept.append(inputs[0]))
         try:
-            said = self.model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float()
+            logits = self.model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float()
         finally:
             handle.remove()
-        logits = (said / self.temperature).log_softmax(2)
-        entropy = -(logits.exp() * logits).sum(2)
+        log_probs = (logits / self.temperature).log_softmax(2)
+        entropy = -(log_probs.exp() * log_probs).sum(2)
         with unmixed():
             values = self.value(kept[0][:, :-1].float()).squeeze(2)
-        return logits.gather(2, batch.ids[:, 1:, None]).squeeze(2), entropy, values
+        return log_probs.gather(2, batch.ids[:, 1:, None]).squeeze(2), entropy, values
 
 
 @dataclass
