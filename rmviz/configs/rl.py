@@ -60,6 +60,10 @@ class PPOConfig(RewardedRun):
             clip=0, value_clip=0, value_coef=0,
         )  # fmt: skip
         require(max(self.gamma, self.gae_lambda) <= 1, "gamma and gae_lambda must be at most 1")
+        require(
+            self.temperature > 0,
+            "temperature must be above 0: PPO learns from replies that are drawn, and at 0 every draw is the same",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,10 @@ class RestConfig(RewardedRun):
         require(
             0 <= self.start_percentile <= self.end_percentile < 1,
             f"percentiles must rise from 0 to below 1, got {self.start_percentile} and {self.end_percentile}",
+        )
+        require(
+            self.improve == "sft" or self.beta > 0,
+            "beta must be above 0 where improve is dpo: at 0 its loss has no gradient and nothing is learnt",
         )
 
 
@@ -150,8 +158,9 @@ class RSOConfig(RewardedRun):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, num_steps=1, samples_per_prompt=2, kept_per_prompt=2, draw_prompts=1, gamma=0)
+        at_least(self, num_steps=1, samples_per_prompt=2, kept_per_prompt=2, draw_prompts=1)
         require(self.beta > 0, f"beta must be above 0, got {self.beta}")
+        require(self.gamma > 0, "gamma must be above 0: at 0 the loss has no gradient and nothing is learnt")
         require(
             self.kept_per_prompt <= self.samples_per_prompt,
             f"kept_per_prompt must be at most samples_per_prompt, got {self.kept_per_prompt} and {self.samples_per_prompt}",

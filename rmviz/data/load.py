@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -73,6 +74,17 @@ def dataset_texts(artifact: Artifact, split: Split = "all", num_pairs: int = 0, 
     return texts
 
 
+def dataset_prompts(artifact: Artifact, split: Split = "all") -> list[str]:
+    """Distinct prompts that are not empty, in the order of the data; the replies are not read."""
+    filters = None if split == "all" else [("split", "==", split)]
+    path = artifact.path(PAIRS)
+    try:
+        column = pq.read_table(path, columns=["prompt"], filters=filters)["prompt"]
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    return [prompt for prompt in column.unique().to_pylist() if prompt]
+
+
 def _items(artifact: Artifact, split: Split, num_rows: int, seed: int, *, pairs_only: bool) -> Iterator[Pair | Text]:
     path = artifact.path(PAIRS)
     try:
@@ -89,7 +101,11 @@ def _items(artifact: Artifact, split: Split, num_rows: int, seed: int, *, pairs_
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, ArtifactError):
             raise
-        raise ArtifactError(f"{path} cannot be read as a table ({error}); add the data again") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{path} cannot be read as a table ({error}); add the data again")
 
 
 def _wanted(file: pq.ParquetFile, split: Split, num_rows: int, seed: int, pairs_only: bool) -> np.ndarray:

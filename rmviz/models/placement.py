@@ -1,5 +1,7 @@
 """Which device and dtype a model gets."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -57,3 +59,10 @@ def placement(device: torch.device, num_bytes: int) -> dict[str, Any]:
             "free some, or choose device cpu"
         )
     return {"device_map": "auto", "max_memory": free}
+
+
+@contextmanager
+def unmixed() -> Iterator[None]:
+    """While open, arithmetic is in the precision of weights and inputs, though autocast may be on around it."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield

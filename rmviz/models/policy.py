@@ -113,6 +113,7 @@ class Policy:
     def encode(self, prompt: str, reply: str) -> Tokens:
         """Prompt and reply, ended by EOS; what is too long loses the start of its prompt, then the end of its reply.
 
+        The prompt keeps at least its last `max_length // 2` tokens. A reply that lost its end has no EOS: it did not end there.
         Where the tokenizer joins the end of the prompt with the start of the reply, the two are tokenised apart, as they
         are when the policy writes.
         """
@@ -125,8 +126,8 @@ class Policy:
             written = whole[len(given) :]
         else:
             written = list(self.tokenizer(rest, add_special_tokens=False, verbose=False)["input_ids"])
-        written = [*written[: self.max_length - 2], self.eos_id]
-        given = given[-max(1, self.max_length - len(written)) :]
+        written = [*written, self.eos_id][: self.max_length - min(len(given), self.max_length // 2)]
+        given = given[-(self.max_length - len(written)) :]
         return Tokens((*given, *written), len(given))
 
     def _ids(self, text: str) -> list[int]:
@@ -149,9 +150,12 @@ class Policy:
         """What the policy expects at each position but the first, in float32."""
         return self.model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float()
 
-    def log_probs(self, batch: TokenBatch) -> Float[Tensor, "text step"]:
-        """Log-probability (nats) of each token but the first, given those before it; read it at `batch.targets`."""
-        logits = self.logits(batch)
+    def log_probs(self, batch: TokenBatch, temperature: float = 1.0) -> Float[Tensor, "text step"]:
+        """Log-probability (nats) of each token but the first, given those before it; read it at `batch.targets`.
+
+        Of replies drawn at this temperature, which must be above 0; 1 is the policy itself.
+        """
+        logits = self.logits(batch) / temperature
         return logits.gather(2, batch.ids[:, 1:, None]).squeeze(2) - logits.logsumexp(2)
 
     @torch.no_grad()

@@ -77,11 +77,18 @@ def trainable(policy: Policy) -> Policy:
     A guide is left behind: its heads read the hidden states of the weights as they were.
     """
     if policy.guide:
-        policy.guide.detach()
-        policy.guide = None
         _log.warning("%s is trained on as it is without its guide (β = 0)", policy.name)
+    without_guide(policy)
     if not hasattr(policy.model, "peft_config"):
         policy.model.requires_grad_(True)
+    return policy
+
+
+def without_guide(policy: Policy) -> Policy:
+    """The policy, led by nothing any more: what a policy that is trained on begins as, and is compared with."""
+    if policy.guide:
+        policy.guide.detach()
+        policy.guide = None
     return policy
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rmviz.errors import ModelError
+from rmviz.models.placement import unmixed
 
 HEADS = "heads.safetensors"
 
@@ -38,17 +39,17 @@ class ValueHeads(nn.Module):
 
     def values(self, hidden: Float[Tensor, "*state d_model"]) -> Float[Tensor, "*state"]:
         """V, float32."""
-        return self.v(hidden.float()).squeeze(-1)
+        return _in_float32(self.v, hidden).squeeze(-1)
 
     def both_q(self, hidden: Float[Tensor, "*state d_model"]) -> tuple[Tensor, Tensor]:
         """Q of every token by each head, `(*state, token)`, float32."""
-        first, second = (head(hidden.float()) for head in self.q)
+        first, second = (_in_float32(head, hidden) for head in self.q)
         return first, second
 
     @torch.no_grad()
     def lower_q(self, hidden: Float[Tensor, "*state d_model"]) -> Float[Tensor, "*state token"]:
-        """The lower of both target heads' Q."""
-        first, second = (head(hidden.float()) for head in self.target_q)
+        """The lower of both target heads' Q, float32."""
+        first, second = (_in_float32(head, hidden) for head in self.target_q)
         return torch.minimum(first, second)
 
     @torch.no_grad()
@@ -154,3 +155,8 @@ def load_guide(record: Mapping[str, Any], path: Path, model: Any) -> Guide:
 
 def _head(d_model: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(d_model, 2 * d_model), nn.ReLU(), nn.Linear(2 * d_model, out))
+
+
+def _in_float32(head: nn.Module, hidden: Tensor) -> Tensor:
+    with unmixed():
+        return head(hidden.float())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rmviz.configs.ilql import IlqlConfig
 from rmviz.models.policy import Policy
-from rmviz.models.policy_files import keep_policy, load_policy, trainable
+from rmviz.models.policy_files import keep_policy, load_policy, trainable, without_guide
 from rmviz.models.value_heads import Guide, ValueHeads, sizes_of
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table, save_table
@@ -43,7 +43,7 @@ def run(config: IlqlConfig, workspace: Workspace, report: Report) -> Artifact:
     dataset = workspace.resolve(config.dataset, "dataset")
     start = _policy_artifact(config, workspace) or config.policy
     options = {"format": config.format, "max_length": config.max_length, "dtype": "float32", "seed": config.seed}
-    reference = load_policy(start, **options)
+    reference = without_guide(load_policy(start, **options))
     policy = trainable(load_policy(start, lora_rank=config.lora_rank, **options))
     scorer = opened_scorer(config.reward, workspace) if config.reward else None
     # who sees only the training prompts' replies still is watched on held-out prompts

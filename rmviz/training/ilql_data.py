@@ -59,7 +59,7 @@ def episodes(
         told: Called with the number of replies that are ready.
 
     Raises:
-        DataError: Fewer than two replies, no reply with an action, or all are paid the same.
+        DataError: Fewer than two replies, no pair with a prompt, no reply with an action, or all are paid the same.
     """
     texts, signs, num_same = _signed(config, policy, dataset) if scorer is None else (*_scored(config, dataset), 0)
     if len(texts) < 2:
@@ -100,20 +100,34 @@ def _signed(config: IlqlConfig, policy: Policy, dataset: Artifact) -> tuple[list
             f"the dataset {dataset.name} has no pair to train on; signs need chosen and rejected replies, or set "
             "reward_source to reward"
         )
+    named = [pair for pair in pairs if pair.prompt]
+    _tell_left_out(len(pairs) - len(named), len(pairs), "pairs")
+    if not named:
+        raise DataError(
+            f"all {len(pairs)} pairs of {dataset.name} have an empty prompt, so the policy has nothing to answer; add data "
+            "with prompts"
+        )
     differ = [
-        pair for pair in pairs if policy.encode(pair.prompt, pair.chosen) != policy.encode(pair.prompt, pair.rejected)
+        pair for pair in named if policy.encode(pair.prompt, pair.chosen) != policy.encode(pair.prompt, pair.rejected)
     ]
     if not differ:
         raise DataError(
-            f"chosen and rejected are the same in all {len(pairs)} pairs of {dataset.name} (within max_length "
+            f"chosen and rejected are the same in all {len(named)} pairs of {dataset.name} (within max_length "
             f"{policy.max_length}), so signs tell nothing; choose other data"
         )
-    return [text for pair in differ for text in pair.texts], [1.0, -1.0] * len(differ), len(pairs) - len(differ)
+    return [text for pair in differ for text in pair.texts], [1.0, -1.0] * len(differ), len(named) - len(differ)
 
 
 def _scored(config: IlqlConfig, dataset: Artifact) -> tuple[list[Text], list[float]]:
     texts = dataset_texts(dataset, "train", config.num_prompts, config.seed)
-    return [text for text in texts if text.prompt], []
+    named = [text for text in texts if text.prompt]
+    _tell_left_out(len(texts) - len(named), len(texts), "texts")
+    return named, []
+
+
+def _tell_left_out(number: int, total: int, what: str) -> None:
+    if number:
+        _log.warning("%d of %d %s are left out: their prompt is empty", number, total, what)
 
 
 def _episodes(
@@ -128,7 +142,9 @@ def _episodes(
     apart = bool(config.environment) or config.shaping != "none"
     prefixes = [prefix_texts(policy, one.reply) if apart else [] for one in tokens]
     owns = [
-        own_tokens(config.environment, some) if config.environment else np.ones(len(one.reply), dtype=bool)
+        own_tokens(config.environment, some, _unended(policy, one.reply))
+        if config.environment
+        else np.ones(len(one.reply), dtype=bool)
         for one, some in zip(tokens, prefixes, strict=True)
     ]
     levels = potentials(scorer, policy, texts, prefixes) if scorer and config.shaping != "none" else [None] * len(texts)
@@ -153,14 +169,20 @@ def prefix_texts(policy: Policy, reply: Sequence[int]) -> list[str]:
     return [policy.tokenizer.decode(reply[:end], skip_special_tokens=True) for end in range(len(reply))]
 
 
-def own_tokens(environment: str, prefixes: Sequence[str]) -> Bool[np.ndarray, " token"]:
+def _unended(policy: Policy, reply: Sequence[int]) -> str | None:
+    """All that a reply says which was cut before its end."""
+    return None if reply[-1] == policy.eos_id else policy.tokenizer.decode(reply, skip_special_tokens=True)
+
+
+def own_tokens(environment: str, prefixes: Sequence[str], unended: str | None = None) -> Bool[np.ndarray, " token"]:
     """Which tokens of a reply, given by what is written before each, do not end within a match of the environment.
 
-    The last token ends the reply (EOS), which is always an action.
+    The last token ends the reply (EOS), which is always an action; `unended` is all that a reply says which has no EOS.
     """
-    spans = [match.span() for match in re.finditer(environment, prefixes[-1], re.DOTALL)]
-    ends = [len(prefix) for prefix in prefixes[1:]]
-    return np.array([not any(low < end <= high for low, high in spans) for end in ends] + [True])
+    texts = [*prefixes, *([] if unended is None else [unended])]
+    spans = [match.span() for match in re.finditer(environment, texts[-1], re.DOTALL)]
+    own = [not any(low < len(text) <= high for low, high in spans) for text in texts[1:]]
+    return np.array([*own, True] if unended is None else own)
 
 
 def potentials(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rmviz.errors import DataError
 from rmviz.models.policy import Policy, Tokens
-from rmviz.models.policy_files import keep_policy, load_policy, trainable
+from rmviz.models.policy_files import keep_policy, load_policy, trainable, without_guide
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.training.loop import Loop, mixed
@@ -73,7 +73,7 @@ def opened_run(config: Any, workspace: Workspace, report: Report, num_steps: int
     source = found[0] if found else config.policy
     options: dict[str, Any] = {"format": config.format, "max_length": config.max_length}
     policy = trainable(load_policy(source, dtype="float32", seed=config.seed, lora_rank=config.lora_rank, **options))
-    reference = load_policy(source, dtype="float32", **options)
+    reference = without_guide(load_policy(source, dtype="float32", **options))
     prompts, watched = run_prompts(
         dataset, policy, config.num_prompts, config.num_watched, config.max_new_tokens, config.seed
     )

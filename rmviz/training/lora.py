@@ -19,8 +19,8 @@ _SCALE = 2.0
 def add_lora(rm: RewardModel, rank: int, seed: int) -> None:
     """Freeze the model but for its head, and give every linear map of its blocks an update of this rank.
 
-    The updates live in the model itself, whose head stays the module that scores: so checkpoints, which hold all weights,
-    hold both. (A `PeftModel` trains a copy of the head, and only if told its name.)
+    The updates live in the model itself, whose head stays the module that scores. Checkpoints to go on from hold what is
+    trained alone: the updates and the head. (A `PeftModel` trains a copy of the head, and only if told its name.)
 
     Source: Hu et al. 2021, eq. 3 (arXiv:2106.09685).
     """

@@ -18,7 +18,7 @@ from rmviz.configs.trl_policies import EpochRun, TrainerRun
 from rmviz.errors import ModelError
 from rmviz.jobs.interrupts import deferred_interrupt
 from rmviz.models.policy import Policy, Tokens
-from rmviz.models.policy_files import keep_policy, load_policy, trainable
+from rmviz.models.policy_files import keep_policy, load_policy, trainable, without_guide
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.training.distributed import ranks
@@ -156,10 +156,7 @@ def opened(config: TrainerRun, workspace: Workspace) -> Opened:
     dataset = workspace.resolve(config.dataset, "dataset")
     source = _artifact(workspace, config.policy, "policy") or config.policy
     options: dict[str, Any] = {"format": config.format, "max_length": config.max_length, "dtype": "float32"}
-    reference = load_policy(source, **options)
-    if reference.guide:  # as the policy, it goes on without
-        reference.guide.detach()
-        reference.guide = None
+    reference = without_guide(load_policy(source, **options))
     prompts, watched = run_prompts(
         dataset, reference, config.num_prompts, config.num_watched, config.max_new_tokens, config.seed
     )

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rmviz.configs.rl import PPOConfig
+from rmviz.models.placement import unmixed
 from rmviz.models.policy import Policy, Reply, TokenBatch, Tokens
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
@@ -36,10 +37,10 @@ class ActorCritic(nn.Module):
     kl_coef: Tensor
     reward_scale: Tensor
 
-    def __init__(self, policy: Policy, kl_coef: float) -> None:
-        """The value begins at 0 everywhere."""
+    def __init__(self, policy: Policy, kl_coef: float, temperature: float = 1.0) -> None:
+        """The value begins at 0 everywhere; `temperature` is that of the replies that are learnt from, above 0."""
         super().__init__()
-        self.model = policy.model
+        self.model, self.temperature = policy.model, temperature
         width = int(policy.model.get_output_embeddings().weight.shape[1])
         self.value = nn.Linear(width, 1).to(policy.device)
         nn.init.zeros_(self.value.weight)
@@ -48,17 +49,23 @@ class ActorCritic(nn.Module):
         self.register_buffer("reward_scale", torch.tensor(0.0, dtype=torch.float64))
 
     def forward(self, batch: TokenBatch) -> tuple[PerToken, PerToken, PerToken]:
-        """Log-probability (nats) of each token but the first, the entropy there, and the value before it."""
+        """Log-probability (nats) of each token but the first, the entropy there, and the value before it, all float32.
+
+        Log-probability and entropy are those at the temperature of the draws. The value's arithmetic is in float32, though
+        autocast may be on around it.
+        """
         kept: list[Tensor] = []
         head = self.model.get_output_embeddings()
         handle = head.register_forward_hook(lambda module, inputs, output: kept.append(inputs[0]))
         try:
-            logits = self.model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float().log_softmax(2)
+            logits = self.model(input_ids=batch.ids, attention_mask=batch.mask).logits[:, :-1].float()
         finally:
             handle.remove()
-        entropy = -(logits.exp() * logits).sum(2)
-        values = self.value(kept[0][:, :-1].to(self.value.weight.dtype)).squeeze(2).float()
-        return logits.gather(2, batch.ids[:, 1:, None]).squeeze(2), entropy, values
+        log_probs = (logits / self.temperature).log_softmax(2)
+        entropy = -(log_probs.exp() * log_probs).sum(2)
+        with unmixed():
+            values = self.value(kept[0][:, :-1].float()).squeeze(2)
+        return log_probs.gather(2, batch.ids[:, 1:, None]).squeeze(2), entropy, values
 
 
 @dataclass
@@ -80,7 +87,7 @@ def run(config: PPOConfig, workspace: Workspace, report: Report) -> Artifact:
     Metrics: those of the watch, and the last `kl_coef`.
     """
     job = opened_run(config, workspace, report, config.num_steps, "ppo")
-    actor = ActorCritic(job.policy, config.kl_coef)
+    actor = ActorCritic(job.policy, config.kl_coef, config.temperature)
     loop = Loop(report, config.num_steps, actor, learning_rate=config.learning_rate, seed=config.seed)
     job.watched(0)
     for step in loop.steps():
@@ -111,7 +118,7 @@ def drawn(job: Run, actor: ActorCritic, step: int) -> Rollout:
     scale = float(actor.reward_scale) if config.standardise else 1.0
     batch = job.policy.batch([reply.tokens for reply in replies])
     log_probs, entropy, values = actor(batch)
-    apart = (log_probs - job.reference.log_probs(batch)) * batch.targets
+    apart = (log_probs - job.reference.log_probs(batch, actor.temperature)) * batch.targets
     per_token = token_rewards(
         batch, apart, rewards / scale - config.eos_penalty * _unended(replies), float(actor.kl_coef)
     )

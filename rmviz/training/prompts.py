@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Sequence
 
-from rmviz.data.load import Split, dataset_texts
+import numpy as np
+
+from rmviz.data.load import Split, dataset_prompts
 from rmviz.errors import DataError
 from rmviz.models.policy import Policy
 from rmviz.store.artifact import Artifact
@@ -12,10 +14,10 @@ _log = logging.getLogger(__name__)
 
 
 def distinct_prompts(dataset: Artifact, split: Split, num_prompts: int, seed: int) -> list[str]:
-    """Distinct prompts of a split, `num_prompts` of them drawn with the seed; all when 0."""
-    texts = dataset_texts(dataset, split, 0 if not num_prompts else 2 * num_prompts, seed)
-    found = list(dict.fromkeys(text.prompt for text in texts if text.prompt))
-    return found[:num_prompts] if num_prompts else found
+    """Distinct prompts of a split in random order: `num_prompts` of them, all when 0; a larger draw holds the smaller."""
+    found = dataset_prompts(dataset, split)
+    order = np.random.default_rng(seed).permutation(len(found))[: num_prompts or None]
+    return [found[int(place)] for place in order]
 
 
 def run_prompts(

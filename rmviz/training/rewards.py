@@ -8,6 +8,7 @@ import numpy as np
 
 from rmviz.errors import ModelError
 from rmviz.models.load import from_artifact, load_reward_model
+from rmviz.models.placement import unmixed
 from rmviz.store.workspace import Workspace
 from rmviz.types import Text
 from rmviz.world.tasks import Task, task_named
@@ -66,7 +67,7 @@ def opened_scorer(ref: str, workspace: Workspace) -> Scorer:
 
 
 def paid(scorer: Scorer, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
-    """The reward of each reply, float64.
+    """The reward of each reply, float64; the one that the model gives anywhere else, whatever autocast is on around it.
 
     Raises:
         ModelError: A reward is not a number.
@@ -75,7 +76,8 @@ def paid(scorer: Scorer, prompts: Sequence[str], replies: Sequence[str]) -> np.n
         Text(text_id=str(place), prompt=prompt, reply=reply)
         for place, (prompt, reply) in enumerate(zip(prompts, replies, strict=True))
     ]
-    rewards = np.asarray(scorer.score(texts), dtype=np.float64)
+    with unmixed():
+        rewards = np.asarray(scorer.score(texts), dtype=np.float64)
     if not np.isfinite(rewards).all():
         worst = texts[int(np.flatnonzero(~np.isfinite(rewards))[0])]
         raise ModelError(f"{scorer.name} gives {worst.reply[:80]!r} no number; check its weights, or use float32")

@@ -2,8 +2,9 @@
 
 The first turn forbids a term (the pink elephant), the next ones speak of another of the same topic (the grey elephant),
 the last one asks for the forbidden term. An unskilled writer mostly answers about it; what is paid is speaking of the
-grey one instead. Every topic keeps two pairs of its terms out of all texts that are drawn, so that a policy can be
-measured on pairs that it never saw, though it saw each of their terms in both roles.
+grey one instead. Every topic keeps two pairs of its terms out of the conversations that preferences are made of
+(`trained_pairs`), so that a policy can be measured on pairs that no preference told it of, though preferences showed each of
+their terms in both roles. Pretraining and `task.data` draw any pair.
 """
 
 import itertools

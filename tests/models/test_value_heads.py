@@ -120,3 +120,13 @@ def test_heads_of_another_model_are_refused(tmp_path: Path) -> None:
     record = save_guide(Guide(ValueHeads(8, 600), beta=1.0), tmp_path)
     with pytest.raises(ModelError, match="heads of another model"):
         load_guide(record, tmp_path / HEADS, tiny().model)
+
+
+def test_heads_are_read_in_float32_under_autocast() -> None:
+    heads, hidden = ValueHeads(16, 40), torch.randn(3, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = [heads.values(hidden), *heads.both_q(hidden), heads.lower_q(hidden)]
+    plain = [heads.values(hidden), *heads.both_q(hidden), heads.lower_q(hidden)]
+    for one, other in zip(mixed, plain, strict=True):
+        assert one.dtype == torch.float32
+        assert torch.equal(one, other)

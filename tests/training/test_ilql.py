@@ -106,6 +106,9 @@ def test_the_return_of_whole_replies_is_the_same_with_shaping(space: Workspace, 
 def test_by_turn_the_score_counts_only_after_the_environment_has_written() -> None:
     prefixes = ["", " a", " a b", " a b [c]", " a b [c] d", " a b [c] d e"]
     assert own_tokens(r" \[\w\]", prefixes).tolist() == [True, True, False, True, True, True]
+    # a reply that was cut has no EOS: its last token may be the environment's
+    assert own_tokens(r" \[\w\]", prefixes[:3], prefixes[3]).tolist() == [True, True, False]
+    assert own_tokens(r" \[\w\]", prefixes[:4], prefixes[4]).tolist() == [True, True, False, True]
 
 
 def test_signs_are_plus_and_minus_one_and_pairs_without_a_difference_are_left_out(tmp_path: Path) -> None:
@@ -262,6 +265,20 @@ def test_data_without_anything_to_learn_is_refused_in_words(space: Workspace, tm
             other,
             run,
         )
+
+
+def test_pairs_without_a_prompt_are_left_out_and_only_such_pairs_are_refused(tmp_path: Path, caplog) -> None:
+    space = Workspace(tmp_path)
+    prompts = ["", *(f"flight {i} from ad" for i in range(3))]
+    pairs = [Pair(pair_id=str(i), prompt=p, chosen="right ae", rejected="left ac") for i, p in enumerate(prompts)]
+    keep_dataset(space, pairs, name="flights", heldout=0.0, seed=0)
+    keep_dataset(space, pairs[:1], name="bare", heldout=0.0, seed=0)
+    keep_policy(space, tiny(), name="lm", key="lm", config=WorldPolicyConfig(), parents=(), metrics={})
+    made = run_job("train.ilql", config(num_steps=1, num_looks=1), space, run)
+    assert made.metrics["num_texts"] == 6 and made.metrics["num_same"] == 0
+    assert "1 of 4 pairs are left out: their prompt is empty" in caplog.text
+    with pytest.raises(DataError, match="all 1 pairs of bare have an empty prompt"):
+        read(space, tiny(), dataset="bare")
 
 
 def test_prompts_that_are_too_long_are_cut_and_that_is_said(space: Workspace, caplog) -> None:

@@ -90,9 +90,25 @@ def test_too_long_a_prompt_loses_its_start_and_no_room_is_said() -> None:
     assert len(given) == policy.max_length - 10
     tokens = policy.encode("space " * 500, "lamp " * 500)
     assert len(tokens.ids) == policy.max_length
-    assert tokens.ids[-1] == policy.eos_id
     with pytest.raises(DataError, match="leave no room"):
         policy.contexts(PROMPTS, policy.max_length)
+
+
+def test_a_reply_that_is_cut_does_not_end_and_leaves_its_prompt_half_the_space() -> None:
+    policy = tiny()
+    most, eos = policy.max_length, policy.eos_id
+    long, short = policy.encode("space " * 500, "lamp " * 500), policy.encode("Tell me.", "lamp " * 500)
+    assert (len(long.ids), long.start, eos in long.ids) == (most, most // 2, False)
+    given = policy.contexts(["Tell me."], 0)[0]
+    assert (short.ids[: short.start], len(short.ids), eos in short.ids) == (given, most, False)
+    whole = policy.encode("space " * 500, "lamp lamp")
+    assert (len(whole.ids), whole.ids.count(eos), whole.ids[-1]) == (most, 1, eos)
+    # word by word: the EOS is there as long as it has room, and nothing but the reply's end is ever lost
+    one = len(policy.encode("Tell me.", "lamp").reply) - 1
+    for words in range((most - len(given)) // one - 3, (most - len(given)) // one + 3):
+        reply = policy.encode("Tell me.", " ".join(["lamp"] * words)).reply
+        written = policy.tokenizer(" " + " ".join(["lamp"] * words), add_special_tokens=False)["input_ids"]
+        assert reply == (*written, eos)[: most - len(given)]
 
 
 def test_a_kept_policy_is_the_same(tmp_path: Path) -> None:

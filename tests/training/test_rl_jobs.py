@@ -15,11 +15,13 @@ from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestCo
 from rmviz.configs.world import WorldPolicyConfig
 from rmviz.data.add import keep_dataset
 from rmviz.data.load import dataset_pairs
-from rmviz.errors import DataError, ModelError
+from rmviz.errors import ConfigError, DataError, ModelError
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import keep_policy, load_policy
+from rmviz.models.value_heads import Guide, ValueHeads, sizes_of
 from rmviz.store.workspace import Workspace
 from rmviz.training import gold_labels, improve, ppo, rest, rso
+from rmviz.training.loop import Loop
 from rmviz.types import Pair
 from rmviz.world.policy import language_model
 
@@ -105,8 +107,23 @@ def weights(artifact) -> dict[str, torch.Tensor]:
     return load_policy(artifact).model.state_dict()
 
 
+def started_from(monkeypatch) -> list[int]:
+    """Filled with the steps that each loop from now on finds done."""
+    starts: list[int] = []
+    begin = Loop.__init__
+
+    def noted(self, *given, **named) -> None:
+        begin(self, *given, **named)
+        starts.append(self.start)
+
+    monkeypatch.setattr(Loop, "__init__", noted)
+    return starts
+
+
 @pytest.mark.parametrize("name", RUNS)
-def test_it_raises_what_it_is_paid_for_and_resumes_to_the_same(space: Workspace, tmp_path: Path, name: str) -> None:
+def test_it_raises_what_it_is_paid_for_and_resumes_to_the_same(
+    space: Workspace, tmp_path: Path, monkeypatch, name: str
+) -> None:
     run, config = RUNS[name]
     whole = run(config, space, Reports(tmp_path / "whole"))
     assert whole.metrics["reward"] > whole.metrics["reward_before"] + 0.1
@@ -117,10 +134,73 @@ def test_it_raises_what_it_is_paid_for_and_resumes_to_the_same(space: Workspace,
     stopped = Reports(tmp_path / "again", stop_at=looks["step"].max() // 2)
     with pytest.raises(KeyboardInterrupt):
         run(config, space, stopped)
+    starts = started_from(monkeypatch)
     resumed = run(config, space, Reports(tmp_path / "again"))
+    assert starts and starts[0] > 0, "nothing was taken up again"
     other = weights(resumed)
     assert all(torch.equal(tensor, other[key]) for key, tensor in weights(whole).items())
     assert resumed.metrics["reward"] == whole.metrics["reward"]
+
+
+@pytest.mark.parametrize("name", ["ppo", "rso"])
+def test_a_policy_with_a_guide_is_compared_with_itself_without_it(space: Workspace, tmp_path: Path, name: str) -> None:
+    policy = load_policy(space.resolve("lm", "policy"))
+    policy.guide = Guide(ValueHeads(*sizes_of(policy.model)), beta=50.0, top_k=3).attach(policy.model)
+    config = WorldPolicyConfig(num_steps=1)
+    guided = keep_policy(space, policy, name="guided", key=name, config=config, parents=(), metrics={})
+    run, config = RUNS[name]
+    found = run(replace(config, policy=guided.id, num_steps=2, num_looks=1), space, Reports(tmp_path)).metrics
+    assert np.isfinite([value for value in found.values() if isinstance(value, float)]).all()
+    assert found["kl_before"] == pytest.approx(0, abs=1e-5)
+
+
+def test_at_another_temperature_ppo_learns_from_the_distribution_that_it_draws_from(
+    space: Workspace, tmp_path: Path
+) -> None:
+    config = replace(RUNS["ppo"][1], temperature=0.5, num_looks=1)
+    job = improve.opened_run(config, space, Reports(tmp_path), config.num_steps, "ppo")
+    with torch.no_grad():
+        job.policy.model.get_output_embeddings().weight *= 4  # as it has gone away from its reference
+    actor = ppo.ActorCritic(job.policy, config.kl_coef, config.temperature)
+    rollout = ppo.drawn(job, actor, 0)
+    per_reply = []
+    for place, row in enumerate(rollout.rows):
+        own, other = (
+            (policy.model(input_ids=torch.tensor([row.ids])).logits[0].detach() / 0.5).log_softmax(1)
+            for policy in (job.policy, job.reference)
+        )
+        at = torch.arange(row.start - 1, len(row.ids) - 1), torch.tensor(row.reply)
+        there = rollout.batch.targets[place]
+        assert rollout.log_probs[place][there].tolist() == pytest.approx(own[at].tolist(), abs=1e-4)
+        per_reply.append(float((own[at] - other[at]).sum()))
+    assert rollout.figures["kl_reply_drawn"] == pytest.approx(np.mean(per_reply), abs=1e-3)
+    again, _, _ = actor(rollout.batch)
+    ratio = (again - rollout.log_probs).exp()[rollout.batch.targets]
+    assert ratio.tolist() == pytest.approx([1.0] * len(ratio), abs=1e-4)
+
+
+def test_ppos_value_is_read_in_float32_under_autocast(space: Workspace) -> None:
+    policy = load_policy(space.resolve("lm", "policy"))
+    actor = ppo.ActorCritic(policy, 0.0)
+    torch.nn.init.normal_(actor.value.weight)
+    seen: list[torch.dtype] = []
+    actor.value.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actor(policy.batch([policy.encode("say a", "a b")]))
+    assert seen == [torch.float32]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: replace(RUNS["ppo"][1], temperature=0.0), "temperature must be above 0"),
+        (lambda: replace(RUNS["rest-dpo"][1], beta=0.0), "beta must be above 0 where improve is dpo"),
+        (lambda: replace(RUNS["rso"][1], gamma=0.0), "gamma must be above 0"),
+    ],
+)
+def test_settings_that_would_teach_nothing_are_refused(make, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make()
 
 
 def test_without_a_price_the_policy_goes_further_away(space: Workspace, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_3_the_head_of_an_untied_gpt_neox_is_trained_and_comes_back(
     assert again.metrics["heldout_loss"] < again.metrics["heldout_loss_before"] - 0.5
 
 
-def test_4_long_pairs_are_cut_and_not_dropped_and_end_once(space: Workspace, tmp_path: Path) -> None:
+def test_4_long_pairs_are_cut_and_not_dropped_and_end_where_their_replies_do(space: Workspace, tmp_path: Path) -> None:
     words = " lamp" * 100
     long = [
         Pair(pair_id=str(n), prompt=f"Tell Anna{words} {n}.", chosen=f"{n}{words}", rejected="No.") for n in range(9)
@@ -98,9 +98,10 @@ def test_4_long_pairs_are_cut_and_not_dropped_and_end_once(space: Workspace, tmp
     policy = tiny()
     found, same = training_pairs(policy, space.resolve("long", "dataset"), 0, 0)
     assert (len(found), same) == (9, 0)
-    for row in (side for pair in found for side in pair):
-        assert len(row.ids) <= policy.max_length
-        assert row.ids.count(policy.eos_id) == 1 and row.ids[-1] == policy.eos_id
+    for chosen, rejected in found:
+        assert len(chosen.ids) == len(rejected.ids) == policy.max_length
+        assert policy.eos_id not in chosen.ids and chosen.start == policy.max_length // 2
+        assert rejected.ids.count(policy.eos_id) == 1 and rejected.ids[-1] == policy.eos_id
     trainer, batch = trainer_of("dpo", run_of("dpo", policy, tiny(2), space, dataset="long"), tmp_path)
     assert len(trainer.train_dataset) == 8
     assert batch["input_ids"].shape == (16, policy.max_length)
@@ -193,7 +194,7 @@ def test_12_the_trainer_reads_prompts_as_the_policy_does(space: Workspace, tmp_p
     assert [tuple(ids) for ids in read] == policy.contexts(prompts, 8) and not more
     written = trainer._generate_single_turn(read, None, {})
     for prompt, ids in zip(prompts, written, strict=True):
-        text = policy.text_of(ids)
+        text = policy.text_of(prompt, ids)
         assert policy.eos_id not in ids[:-1]
         if ids[-1] == policy.eos_id and text:  # as text and back, it is what was drawn
             assert policy.encode(prompt, text).reply == tuple(ids)
