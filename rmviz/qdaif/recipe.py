@@ -13,6 +13,7 @@ from rmviz.configs.map import MapConfig
 from rmviz.models.load import from_artifact
 from rmviz.qdaif.statistics import expected_best, summary_of
 from rmviz.ranks import spearman
+from rmviz.recipes.elapsed import elapsed
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Curves, Experiment, Figure, keep_experiment
 from rmviz.store.tables import load_table
@@ -68,7 +69,7 @@ def run(
         | {"seconds_a_run": facts["seconds"]},
         links=[*artifact.parents, artifact.id],
         seeds=num_seeds,
-        seconds=round(time.monotonic() - start, 1),
+        seconds=elapsed(report, start),
         command=f"rmviz recipe map --seeds {num_seeds} --attempts {num_attempts} --seed {seed}",
     )
     config = {"name": "map", "num_seeds": num_seeds, "num_attempts": num_attempts, "seed": seed}

@@ -17,6 +17,7 @@ from rmviz.models.ensemble import Scale, conservative, on_scales, open_ensemble
 from rmviz.models.policy_files import load_policy
 from rmviz.qdaif.statistics import best_of_weights
 from rmviz.ranks import standardised
+from rmviz.recipes.elapsed import elapsed
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Curves, Experiment, Figure, figure_of, keep_experiment
 from rmviz.store.workspace import Workspace
@@ -55,7 +56,7 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
     texts = _replies(space)
     gold = np.array([true_reward(text.reply) for text in texts])
     chosen = [_choices(open_ensemble(one, space).member_rewards(texts), one, gold) for one in ensembles]
-    experiment = _experiment(chosen, ensembles, seed, time.monotonic() - start)
+    experiment = _experiment(chosen, ensembles, seed, elapsed(report, start))
     report(len(steps) + num_seeds + 1, len(steps) + num_seeds + 1)
     return keep_experiment(
         space,
@@ -143,7 +144,7 @@ def _experiment(chosen: Sequence[_Chosen], ensembles: Sequence[Artifact], seed: 
                "penalty": _PENALTY if way == LESS else 0.0} for way in _WAYS],
         curves=[Curves(title="Best of n", meaning=meaning, x="replies to choose from", y="true reward", rows=points)],
         facts={"n": list(_NS), "num_prompts": _NUM_PROMPTS, "temperature": _TEMPERATURE},
-        links=[one.id for one in ensembles], seeds=len(ensembles), seconds=round(seconds, 1),
+        links=[one.id for one in ensembles], seeds=len(ensembles), seconds=seconds,
         command=f"rmviz recipe reward-ensemble --seeds {len(ensembles)} --seed {seed}",
     )  # fmt: skip
 

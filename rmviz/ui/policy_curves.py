@@ -88,7 +88,9 @@ def verdict(artifact: Artifact) -> None:
         mark = "Gold fell; what the proxy did meanwhile cannot be told from none"
     else:
         mark = "The fall of gold cannot be told from none"
-    meanwhile = f" The proxy changed by {number(since.value, signed=True)} {interval(since.low, since.high)} since that step."
+    meanwhile = (
+        f" The proxy changed by {number(since.value, signed=True)} {interval(since.low, since.high)} since that step."
+    )
     (st.warning if fall.high < 0 < since.low else st.caption)(plain(f"{mark}. {words}{meanwhile}"))
 
 

@@ -88,7 +88,8 @@ def test_over_optimisation_is_said_where_it_is_and_nowhere_else(policies):
 
 
 @pytest.mark.parametrize(
-    ("slope", "noise", "said"), [(-1.0, 0.0, "Both fell"), (0.0, 1.0, "what the proxy did meanwhile cannot be told from none")]
+    ("slope", "noise", "said"),
+    [(-1.0, 0.0, "Both fell"), (0.0, 1.0, "what the proxy did meanwhile cannot be told from none")],
 )
 def test_where_the_proxy_did_not_rise_nothing_is_called_over_optimised(slope, noise, said, kept, monkeypatch):
     table, rng = samples_of(kept["without KL"]), np.random.default_rng(1)

@@ -50,7 +50,9 @@ def test_a_fact_cannot_hide_a_figure(name, tmp_path):
         experiment(facts={name: 0.6})
     old = experiment().to_json() | {"facts": {name: 0.6, "capacity": 3}}
     told = Experiment.from_json(old).told()
-    assert told["capacity"] == 3 and told["fill_after"]["n"] == 3 and told["seconds"] == 1.5, "old reports are still read"
+    assert told["capacity"] == 3 and told["fill_after"]["n"] == 3 and told["seconds"] == 1.5, (
+        "old reports are still read"
+    )
 
 
 def test_links_to_nothing_are_not_kept(tmp_path):
