@@ -20,6 +20,7 @@ from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.recipes import RecipeConfig
 from rmviz.configs.world import TaskPolicyConfig
 from rmviz.data.keep import keep_dataset
+from rmviz.estimates import wilson
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import load_policy
 from rmviz.recipes.elapsed import elapsed
@@ -95,7 +96,11 @@ def _figures(name: str, rows: list[dict[str, Any]]) -> Iterator[Figure]:
     words = "Largest distance of learnt Q from that of dynamic programming at the same τ; a share of the span of the exact Q."
     yield figure_of(f"{name}_q_worst", words, [row["q_error"] for row in rows], unit="share")
     words = "Share of seeds in which some flight by the moves of highest Q never ends, so that it has no regret."
-    yield figure_of(f"{name}_endless", words, [float(row["regret"] is None) for row in rows], unit="share", target="0")
+    share = sum(row["regret"] is None for row in rows) / len(rows)
+    low, high = wilson(share, len(rows))
+    yield Figure(
+        name=f"{name}_endless", meaning=words, mean=share, low=low, high=high, n=len(rows), unit="share", target="0"
+    )
     words = (
         "What the move of highest Q is paid less than the best one, exactly, as a mean over places, over the seeds whose flights "
         "all end; rewards."
