@@ -1,5 +1,6 @@
 import inspect
 import json
+import re
 import time
 
 import pytest
@@ -57,6 +58,11 @@ def calls(monkeypatch):
 
 def test_both_tables_name_the_same_recipes():
     assert list(RECIPES) == list(job.RUNS)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_says_what_a_seed_does_anew(name):
+    assert re.search(r"\? (A seed does all anew|Seeds share .+ anew)\.$", RECIPES[name].sentence)
 
 
 @pytest.mark.parametrize("name", RECIPES)
