@@ -10,10 +10,10 @@ import pandas as pd
 
 from rmviz.configs.axes import Grid, parse_grid
 from rmviz.configs.map import MapConfig
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.load import from_artifact
 from rmviz.qdaif.statistics import expected_best, summary_of
 from rmviz.ranks import spearman
-from rmviz.recipes.elapsed import elapsed
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Curves, Experiment, Figure, keep_experiment
 from rmviz.store.tables import load_table

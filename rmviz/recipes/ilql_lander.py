@@ -21,9 +21,9 @@ from rmviz.configs.recipes import RecipeConfig
 from rmviz.configs.world import TaskPolicyConfig
 from rmviz.data.keep import keep_dataset
 from rmviz.estimates import wilson
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import load_policy
-from rmviz.recipes.elapsed import elapsed
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Experiment, Figure, figure_of, keep_experiment
 from rmviz.store.workspace import Workspace

@@ -17,9 +17,9 @@ from rmviz.configs.models import RewardConfig
 from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig
 from rmviz.configs.trl_policies import DPOConfig
 from rmviz.configs.world import TaskDataConfig, TaskPolicyConfig
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.formats import FormatName
 from rmviz.models.policy_files import load_policy
-from rmviz.recipes.elapsed import elapsed
 from rmviz.recipes.iterated_report import Arm, experiment_of
 from rmviz.recipes.measure import Meter
 from rmviz.recipes.proxies import looked_into, num_looks

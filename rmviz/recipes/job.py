@@ -13,8 +13,8 @@ from typing import Any
 
 from rmviz.configs.recipes import RECIPES, RecipeConfig
 from rmviz.errors import ConfigError, RunningError
+from rmviz.jobs.elapsed import Stopwatch
 from rmviz.jobs.progress import JobReport
-from rmviz.recipes.elapsed import Stopwatch
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy_files import load_policy
-from rmviz.recipes.elapsed import elapsed
 from rmviz.recipes.job import Execute
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Experiment, Figure, figure_of, keep_experiment

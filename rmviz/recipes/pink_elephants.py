@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rmviz.estimates import wilson
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy import Policy, Reply
 from rmviz.models.policy_files import load_policy
-from rmviz.recipes.elapsed import elapsed
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Experiment, Figure, figure_of, keep_experiment
 from rmviz.store.workspace import Workspace

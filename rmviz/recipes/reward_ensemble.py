@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 from rmviz.configs.ensemble import EnsembleConfig
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.ensemble import Scale, conservative, on_scales, open_ensemble
 from rmviz.models.policy_files import load_policy
 from rmviz.qdaif.statistics import best_of_weights
 from rmviz.ranks import standardised
-from rmviz.recipes.elapsed import elapsed
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Curves, Experiment, Figure, figure_of, keep_experiment
 from rmviz.store.workspace import Workspace

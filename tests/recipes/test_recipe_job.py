@@ -9,11 +9,11 @@ from rmviz.configs.files import config_of
 from rmviz.configs.recipes import RECIPES, RecipeConfig
 from rmviz.configs.world import WorldDataConfig
 from rmviz.errors import ConfigError
+from rmviz.jobs.elapsed import ELAPSED, Stopwatch, elapsed
 from rmviz.jobs.locks import locked
 from rmviz.jobs.records import METRICS, read_job
 from rmviz.jobs.run import job_key
 from rmviz.recipes import job
-from rmviz.recipes.elapsed import ELAPSED, Stopwatch, elapsed
 from rmviz.store.experiments import Experiment, figure_of, keep_experiment, read_experiment
 from rmviz.store.workspace import Workspace
 from rmviz.worker import execute

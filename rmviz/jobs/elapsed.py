@@ -1,4 +1,4 @@
-"""How long a recipe has taken, over all its tries."""
+"""How long a job of many jobs has taken, over all its tries."""
 
 import contextlib
 import json
@@ -31,6 +31,6 @@ class Stopwatch:
 
 
 def elapsed(report: Report, start: float) -> float:
-    """Seconds of a recipe with those of its earlier tries where the report knows them, else since `start` (monotonic)."""
+    """Seconds of a job with those of its earlier tries where the report knows them, else since `start` (monotonic)."""
     watch = getattr(report, "watch", None)
     return round(watch.seconds() if isinstance(watch, Stopwatch) else time.monotonic() - start, 1)
