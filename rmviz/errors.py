@@ -9,6 +9,10 @@ class ConfigError(RmvizError, ValueError):
     """A setting has an impossible value."""
 
 
+class RunningError(ConfigError):
+    """Another process is doing this job now."""
+
+
 class DataError(RmvizError, ValueError):
     """Texts or preference pairs cannot be used."""
 

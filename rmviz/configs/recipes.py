@@ -24,31 +24,33 @@ RECIPES: dict[str, Recipe] = {
     "pink-elephants": Recipe(
         title="Pink elephants",
         sentence="Conversations revised so that they do not name a term; ILQL, DPO and ReST learn from them: how often is "
-        "the term still named, before and after?",
+        "the term still named, before and after? A seed does all anew.",
     ),
     "iterated": Recipe(
         title="Iterated RLHF",
         sentence="A gold reward in place of people: is a proxy that is trained anew each round worth more than one that is "
-        "trained once with as many labels, and does the gap open without KL?",
+        "trained once with as many labels, and does the gap open without KL? Seeds share the first policy and the "
+        "prompts; labels, proxies and policies are made anew.",
     ),
     "knapsack": Recipe(
         title="Knapsack",
         sentence="Preference pairs from tree search against two samples per problem, at as many policy calls: which trains the "
-        "better packer?",
+        "better packer? Seeds share the untrained policy and one run of PPO; pairs and DPO are made anew.",
     ),
     "reward-ensemble": Recipe(
         title="Reward ensemble",
         sentence="Reward models that differ by seed and data: where do they disagree, and does mean − λ·std keep a policy "
-        "honest?",
+        "honest? Seeds share the world, its language model and the replies; the reward models are trained anew.",
     ),
     "ilql-lander": Recipe(
         title="ILQL on the lander",
         sentence="Implicit Q-learning on flights of a craft in a grid world whose values are known: how far are Q and V from "
-        "dynamic programming?",
+        "dynamic programming? A seed does all anew.",
     ),
     "map": Recipe(
         title="Map",
-        sentence="The planted world's reward model searched by QDAIF beside three baselines: does its map say what is true?",
+        sentence="The planted world's reward model searched by QDAIF beside three baselines: does its map say what is "
+        "true? Seeds share the reward model; the searches are run anew.",
         sizes=("num_attempts",),
     ),
 }
@@ -63,7 +65,7 @@ class RecipeConfig:
     """Which recipe."""
 
     num_seeds: int = also("--seeds", 5)
-    """How often all is done anew; intervals are over seeds."""
+    """Seeds that it is run with; intervals are over them. What a seed does anew is said with each recipe."""
 
     num_attempts: int = also("--attempts", 0)
     """Of the recipe map: poems written in each run; 0 takes the recipe's own."""

@@ -13,7 +13,7 @@ from rmviz.configs.elephants import PinkElephantsConfig
 from rmviz.data.keep import PAIRS, keep_dataset
 from rmviz.data.problems import Problem, Problems, excerpt
 from rmviz.elephants.export import write_trl
-from rmviz.elephants.read import PAIRS_OF_TERMS, STAGES, TRL
+from rmviz.elephants.read import PAIRS_OF_TERMS, STAGES, TRL, pair_id
 from rmviz.elephants.writing import SCHEMA, Writing
 from rmviz.jobs.shards import made_shards, shard_folder
 from rmviz.store.artifact import Artifact, write_json
@@ -72,7 +72,7 @@ def _pairs(writing: Writing, problems: Problems, counts: Counter[str]) -> Iterat
             continue
         extra = {name: row[name] for name in ("topic", "pink", "grey", "plan", "critique", "graph_id")}
         yield Pair(
-            pair_id=f"E{row['number']:06d}", prompt=row["prompt"], chosen=f" {row['revision']}",
+            pair_id=pair_id(row["number"]), prompt=row["prompt"], chosen=f" {row['revision']}",
             rejected=f" {row['original']}", extra=extra,
         )  # fmt: skip
 

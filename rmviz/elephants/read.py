@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from rmviz.data.keep import PAIRS
 from rmviz.elephants import graph
 from rmviz.elephants.graph import Traced
 from rmviz.errors import NotFoundError
@@ -19,10 +20,17 @@ def has_graphs(artifact: Artifact) -> bool:
 
 
 def conversation_numbers(artifact: Artifact, *, only_pairs: bool = True) -> list[int]:
-    """Numbers of the conversations, ascending."""
-    table = pq.read_table(artifact.path(STAGES), columns=["number", "problem"])
-    numbers, problems = (table[name].to_pylist() for name in ("number", "problem"))
-    return [number for number, problem in zip(numbers, problems, strict=True) if not (only_pairs and problem)]
+    """Numbers of the conversations, ascending; of pairs, those that the dataset has: it keeps no repeats."""
+    numbers = pq.read_table(artifact.path(STAGES), columns=["number"])["number"].to_pylist()
+    if not only_pairs:
+        return numbers
+    kept = set(pq.read_table(artifact.path(PAIRS), columns=["pair_id"])["pair_id"].to_pylist())
+    return [number for number in numbers if pair_id(number) in kept]
+
+
+def pair_id(number: int) -> str:
+    """The id of the pair that a conversation became."""
+    return f"E{number:06d}"
 
 
 def stage_row(artifact: Artifact, number: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rmviz.configs.base import parent_lists, parents, required, to_dict
 from rmviz.configs.files import config_file
-from rmviz.errors import ConfigError
+from rmviz.errors import RunningError
 from rmviz.jobs.interrupts import interruptible
 from rmviz.jobs.locks import locked
 from rmviz.jobs.observers import observed
@@ -54,7 +54,7 @@ def run_job(
         detached: Whether this process leads a process group that does nothing but this job.
 
     Raises:
-        ConfigError: Another process is running this job now.
+        RunningError: Another process is running this job now.
     """
     config = pinned(config, workspace)
     key = key or job_key(kind, config)
@@ -63,7 +63,7 @@ def run_job(
     folder = workspace.job_folder(key)
     with writing(workspace.root), locked(folder) as alone, interruptible():
         if not alone:
-            raise ConfigError(
+            raise RunningError(
                 f"this job is running already, in another process; `rmviz jobs logs -f {key}` follows it, "
                 f"`rmviz jobs cancel {key}` stops it"
             )

@@ -15,6 +15,7 @@ from rmviz.plots.style import CATEGORIES, NEUTRAL, label, styled
 from rmviz.store.experiments import Curves, Figure
 
 _ROW, _TOP = 30, 74  # pixels of a dot, and above the axis
+_NEARLY_ALL = 0.9
 LEAST = 3
 """Seeds from which on a band is drawn: Student's interval of two is 12.7 standard errors wide."""
 
@@ -82,7 +83,7 @@ def arm_curves(curves: Curves) -> go.Figure:
     bands, table = seed_bands(curves.rows), _points(curves.rows)
     seeds = table.groupby("arm")["seed"].nunique().max() if len(table) else 0
     facts = f"n = {seeds:,} seed{'' if seeds == 1 else 's'}"
-    shared = {arm: band for arm, band in bands.items() if (band["n"] > 1).any() or _one_seed(table, arm)}
+    shared = {arm: band for arm, band in bands.items() if _shared(band, table, arm)}
     drawn = {arm: band.assign(at=[f"{curves.x} {x:.6g}, n = {n}" for x, n in zip(band["x"], band["n"], strict=True)])
              for arm, band in shared.items()}  # fmt: skip
     figure = run_bands(drawn, title=label(curves.title), x=label(curves.x), y=label(curves.y), facts=facts)
@@ -103,8 +104,11 @@ def arm_curves(curves: Curves) -> go.Figure:
     return figure
 
 
-def _one_seed(table: pd.DataFrame, arm: str) -> bool:
-    return int(table.loc[table["arm"] == arm, "seed"].nunique()) == 1
+def _shared(band: pd.DataFrame, table: pd.DataFrame, arm: str) -> bool:
+    """Whether a mean over seeds says something at nearly all points: most seeds of the arm have the same x there."""
+    seeds = int(table.loc[table["arm"] == arm, "seed"].nunique())
+    counts = band["n"]
+    return seeds == 1 or bool(counts[counts > seeds / 2].sum() >= _NEARLY_ALL * counts.sum())
 
 
 def _points(rows: Sequence[Any]) -> pd.DataFrame:

@@ -20,6 +20,8 @@ from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.recipes import RecipeConfig
 from rmviz.configs.world import TaskPolicyConfig
 from rmviz.data.keep import keep_dataset
+from rmviz.estimates import wilson
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import load_policy
 from rmviz.store.artifact import Artifact
@@ -62,7 +64,8 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
         figures=[one for name, rows in found.items() for one in _figures(name, rows)],
         tables={name: rows for name, rows in found.items()},
         facts={"flights": NUM_FLIGHTS, "steps": NUM_STEPS},
-        links=made, seeds=num_seeds, seconds=time.monotonic() - start, command=f"rmviz recipe ilql-lander --seeds {num_seeds}",
+        links=made, seeds=num_seeds, seconds=elapsed(report, start),
+        command=f"rmviz recipe ilql-lander --seeds {num_seeds} --seed {seed}",
     )  # fmt: skip
     config = RecipeConfig(name="ilql-lander", num_seeds=num_seeds, seed=seed)
     return keep_experiment(space, experiment, name="ilql-lander", key=report.key, config=to_dict(config))
@@ -92,7 +95,16 @@ def _figures(name: str, rows: list[dict[str, Any]]) -> Iterator[Figure]:
         )
     words = "Largest distance of learnt Q from that of dynamic programming at the same τ; a share of the span of the exact Q."
     yield figure_of(f"{name}_q_worst", words, [row["q_error"] for row in rows], unit="share")
-    words = "What the move of highest Q is paid less than the best one, exactly, as a mean over places; rewards."
+    words = "Share of seeds in which some flight by the moves of highest Q never ends, so that it has no regret."
+    share = sum(row["regret"] is None for row in rows) / len(rows)
+    low, high = wilson(share, len(rows))
+    yield Figure(
+        name=f"{name}_endless", meaning=words, mean=share, low=low, high=high, n=len(rows), unit="share", target="0"
+    )
+    words = (
+        "What the move of highest Q is paid less than the best one, exactly, as a mean over places, over the seeds whose flights "
+        "all end; rewards."
+    )
     yield figure_of(f"{name}_regret", words, [np.nan if row["regret"] is None else row["regret"] for row in rows])
 
 

@@ -4,17 +4,20 @@ Each round's labels, proxy and policy are artifacts of jobs of their own. Source
 (arXiv:2210.10760) for gold and proxy; Bai et al. 2022 (arXiv:2204.05862, section 4.5) for iterating.
 """
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from rmviz.configs.base import to_dict
+from rmviz.configs.command import command_line
 from rmviz.configs.iterated import IteratedConfig
 from rmviz.configs.models import RewardConfig
 from rmviz.configs.rl import BestOfNConfig, PPOConfig, PreferencesConfig, RestConfig
 from rmviz.configs.trl_policies import DPOConfig
 from rmviz.configs.world import TaskDataConfig, TaskPolicyConfig
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.formats import FormatName
 from rmviz.models.policy_files import load_policy
 from rmviz.recipes.iterated_report import Arm, experiment_of
@@ -37,7 +40,7 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
     config = IteratedConfig(
         policy=policy.id, dataset=prompts.id, gold="truth:world", name="iterated", num_seeds=num_seeds, seed=seed
     )
-    return iterate(config, space, execute, report, f"rmviz recipe iterated --seeds {num_seeds}")
+    return iterate(config, space, execute, report, f"rmviz recipe iterated --seeds {num_seeds} --seed {seed}")
 
 
 def iterate(config: IteratedConfig, space: Workspace, execute: Execute, report: Report, command: str) -> Artifact:
@@ -46,7 +49,7 @@ def iterate(config: IteratedConfig, space: Workspace, execute: Execute, report: 
     loop = _Loop(config, space, execute, report)
     arms = [arm for seed in range(config.seed, config.seed + config.num_seeds) for arm in loop.arms(seed)]
     insights = looked_into(config, space, loop.step, arms[1].proxies) if config.co_evolution else None
-    experiment = experiment_of(config, arms, insights, time.monotonic() - start, command)
+    experiment = experiment_of(config, arms, insights, elapsed(report, start), command)
     report(loop.total, loop.total)
     return keep_experiment(space, experiment, name=config.name or "iterated", key=report.key, config=to_dict(config))
 
@@ -169,12 +172,11 @@ class _Loop:
 
 def run_job(config: IteratedConfig, workspace: Workspace, report: Report) -> Artifact:
     """The job `train.iterated`."""
-    from rmviz.recipes.job import Steps
-    from rmviz.worker import execute
+    from rmviz.recipes.job import stepwise
 
-    steps = Steps(report)
-    command = "rmviz train iterated"
-    return iterate(config, workspace, lambda kind, one: execute(kind, one, workspace, steps.heard), steps, command)
+    command = shlex.join(command_line("train.iterated", config, workspace.root))
+    with stepwise(workspace, report) as (steps, step):
+        return iterate(config, workspace, step, steps, command)
 
 
 def _layout(space: Workspace, policy: str) -> FormatName:

@@ -65,7 +65,6 @@ def experiment_of(
         seeds=config.num_seeds,
         seconds=seconds,
         command=command,
-        facts={"gold_standard": _mean(figures, "gold_standard"), "gold_iterated": _mean(figures, "gold_iterated")},
     )
 
 

@@ -4,14 +4,16 @@ A step that is interrupted goes on from its checkpoint when the recipe is run ag
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rmviz.configs.recipes import RECIPES, RecipeConfig
-from rmviz.errors import ConfigError
+from rmviz.errors import ConfigError, RunningError
+from rmviz.jobs.elapsed import Stopwatch
 from rmviz.jobs.progress import JobReport
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
@@ -35,6 +37,9 @@ _PARTS = 100
 _EVERY = 1.0
 """Seconds between two reports of a step that runs."""
 
+_AGAIN = 2.0
+"""Seconds between two looks at a step that another process does."""
+
 
 def run(config: RecipeConfig, workspace: Workspace, report: Report) -> Artifact:
     """Run a recipe to its end.
@@ -42,13 +47,30 @@ def run(config: RecipeConfig, workspace: Workspace, report: Report) -> Artifact:
     Raises:
         ConfigError: There is no such recipe.
     """
+    sizes = {name: getattr(config, name) for name in RECIPES[config.name].sizes}
+    with stepwise(workspace, report) as (steps, step):
+        return recipe_named(config.name)(workspace, step, steps, config.num_seeds, config.seed, **sizes)
+
+
+@contextmanager
+def stepwise(workspace: Workspace, report: Report) -> "Iterator[tuple[Steps, Execute]]":
+    """The report of a recipe and what does its steps; however it ends, the time that it took is kept.
+
+    A step that another process does now is waited for.
+    """
     steps = Steps(report)
 
     def step(kind: str, settings: Any) -> Artifact:
-        return execute(kind, settings, workspace, steps.heard)
+        while True:
+            try:
+                return execute(kind, settings, workspace, steps.heard)
+            except RunningError:
+                time.sleep(_AGAIN)
 
-    sizes = {name: getattr(config, name) for name in RECIPES[config.name].sizes}
-    return recipe_named(config.name)(workspace, step, steps, config.num_seeds, config.seed, **sizes)
+    try:
+        yield steps, step
+    finally:
+        steps.watch.keep()
 
 
 def recipe_named(name: str) -> Callable[..., Artifact]:
@@ -69,6 +91,7 @@ class Steps:
     def __init__(self, report: Report) -> None:
         """Report to the job's own report."""
         self._report, self._done, self._total, self._told = report, 0, 1, 0.0
+        self.watch = Stopwatch(report.folder)
 
     @property
     def key(self) -> str:
@@ -93,6 +116,7 @@ class Steps:
         if now - self._told < _EVERY and step < total:
             return
         self._told = now
+        self.watch.keep()
         share = min(step / total, 1.0) if total else 0.0
         done = min(_PARTS * self._done + int(_PARTS * share), _PARTS * self._total)
         self._report(done, _PARTS * self._total, {f"{kind} {name}": value for name, value in metrics.items()})

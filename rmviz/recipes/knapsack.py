@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy_files import load_policy
 from rmviz.recipes.job import Execute
 from rmviz.store.artifact import Artifact
@@ -65,7 +66,9 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
     prompts = execute("task.data", {"task": TASK, "num_pairs": 1000, "seed": seed, "name": "knapsacks"})
     report(2 + 4 * num_seeds, total)
     ppo = execute("train.ppo", _ppo(policy, prompts, seed))
-    experiment = _experiment(before, rows, measured(ppo), [*made, prompts, ppo], num_seeds, seed, start)
+    last = measured(ppo)
+    seconds = elapsed(report, start)
+    experiment = _experiment(before, rows, last, [*made, prompts, ppo], num_seeds, seed, seconds)
     report(total, total)
     config = {"name": TASK, "num_seeds": num_seeds, "seed": seed}
     return keep_experiment(space, experiment, name=TASK, key=report.key, config=config)
@@ -130,7 +133,7 @@ def _spent(dataset: Artifact) -> dict[str, int]:
 
 def _experiment(
     before: Mapping[str, float], rows: Sequence[Row], ppo: Mapping[str, float], made: Sequence[Artifact],
-    num_seeds: int, seed: int, start: float,
+    num_seeds: int, seed: int, seconds: float,
 ) -> Experiment:  # fmt: skip
     by_arm = {arm: [row for row in rows if row["arm"] == name] for arm, name in ARMS.items()}
     differences = {way: differences_of(by_arm, way) for way in WAYS}
@@ -167,7 +170,7 @@ def _experiment(
         facts={"num_heldout": NUM_HELDOUT},
         links=[one.id for one in made],
         seeds=num_seeds,
-        seconds=round(time.monotonic() - start, 1),
+        seconds=seconds,
         command=f"rmviz recipe {TASK} --seeds {num_seeds} --seed {seed}",
     )  # fmt: skip
 

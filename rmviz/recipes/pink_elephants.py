@@ -4,6 +4,7 @@ A small language model is pretrained on the task elephants. Its own replies in n
 pairs, or paid by the task's exact reward, ILQL, DPO and ReST learn. Each is asked about held-out pairs of terms.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rmviz.estimates import wilson
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy import Policy, Reply
 from rmviz.models.policy_files import load_policy
 from rmviz.store.artifact import Artifact
@@ -114,7 +116,7 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
         tables={"replies about held-out pairs": samples(before[0], {name: runs[0] for name, runs in after.items()})},
         links=list(dict.fromkeys(links)),
         seeds=num_seeds,
-        seconds=round(time.monotonic() - start, 1),
+        seconds=elapsed(report, start),
         command=f"rmviz recipe pink-elephants --seeds {num_seeds} --seed {seed}",
     )
     config = {"name": "pink-elephants", "num_seeds": num_seeds, "seed": seed}
@@ -152,7 +154,10 @@ def cuts(before: Sequence[Measured], runs: Sequence[Measured]) -> list[float]:
 
 
 def fluency_losses(before: Sequence[Measured], runs: Sequence[Measured]) -> list[float]:
-    """By which share the replies of each run became less likely (nats per token); below 0 they became likelier."""
+    """By which share the nats per token of each run's replies rose, by the untrained language model; below 0 they fell.
+
+    0.1 is 10 % more nats per token: of -0.50 it makes -0.55.
+    """
     return [run.fluency / was.fluency - 1 for was, run in zip(before, runs, strict=True)]
 
 
@@ -184,7 +189,7 @@ def figures(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]])
             ),
             (
                 "fluency_loss",
-                "Share by which they became less likely",
+                "Share by which the nats per token of the replies, before training, rise (0.1 is 10 % more; below 0: they fall)",
                 fluency_losses(before, runs),
                 "share",
                 "below 0.1",
@@ -214,12 +219,22 @@ def found(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]]) -
     first = mean([one.mention for one in before])
     sentences = [f"Before training {first:.0%} of the replies about held-out pairs name the forbidden term."]
     for name, runs in after.items():
-        cut, lost = mean(cuts(before, runs)), mean(fluency_losses(before, runs))
+        lost = mean(fluency_losses(before, runs))
         sentences.append(
-            f"{ARMS[name].title}: {mean([one.mention for one in runs]):.0%}, {abs(cut):.0%} {'fewer' if cut >= 0 else 'more'}; "
-            f"the replies are {abs(lost):.0%} {'less' if lost >= 0 else 'more'} likely per token."
+            f"{ARMS[name].title}: {mean([one.mention for one in runs]):.0%}, {_cut_words(cuts(before, runs))}; "
+            f"their nats per token {'rise' if lost >= 0 else 'fall'} by {abs(lost):.0%}."
         )
     return sentences
+
+
+def _cut_words(found: Sequence[float]) -> str:
+    """How far mentions fell, over the seeds that had any."""
+    known = [one for one in found if math.isfinite(one)]
+    if not known:
+        return "where none named it before"
+    cut, few = mean(known), len(known) < len(found)
+    over = f" (over the {len(known)} of {len(found)} seeds with mentions before)" if few else ""
+    return f"{abs(cut):.0%} {'fewer' if cut >= 0 else 'more'}{over}"
 
 
 def samples(before: Measured, after: Mapping[str, Measured]) -> list[dict[str, str]]:

@@ -1,7 +1,8 @@
 """The recipe reward-ensemble: does what is chosen by several reward models exploit them less than what one chooses?
 
 On the planted world, whose true reward is known: best-of-n by one reward model, by an ensemble's mean, and by its mean less
-its disagreement, all trained on the same few labels.
+its disagreement. Each member is trained on a draw of its own of the same few labels, so an ensemble sees more distinct ones than
+one model does: it is not a comparison at one label budget.
 """
 
 import random
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rmviz.configs.ensemble import EnsembleConfig
+from rmviz.jobs.elapsed import elapsed
 from rmviz.models.ensemble import Scale, conservative, on_scales, open_ensemble
 from rmviz.models.policy_files import load_policy
 from rmviz.qdaif.statistics import best_of_weights
@@ -55,7 +57,8 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
     texts = _replies(space)
     gold = np.array([true_reward(text.reply) for text in texts])
     chosen = [_choices(open_ensemble(one, space).member_rewards(texts), one, gold) for one in ensembles]
-    experiment = _experiment(chosen, ensembles, seed, time.monotonic() - start)
+    num_train = int(space.resolve("world", "dataset").metrics["num_train"])
+    experiment = _experiment(chosen, ensembles, num_train, seed, elapsed(report, start))
     report(len(steps) + num_seeds + 1, len(steps) + num_seeds + 1)
     return keep_experiment(
         space,
@@ -116,15 +119,28 @@ def best_of(proxy: Float[np.ndarray, " text"], value: Float[np.ndarray, " text"]
     return np.array([float((ordered @ best_of_weights(_NUM_SAMPLES, n)).mean()) for n in _NS])
 
 
-def _experiment(chosen: Sequence[_Chosen], ensembles: Sequence[Artifact], seed: int, seconds: float) -> Experiment:
+def labels_seen(num_train: int, num_members: int) -> int:
+    """Distinct labels that members see together, in expectation.
+
+    Each draws `_NUM_PAIRS` of `num_train` pairs and trains on a bootstrap of its draw, which leaves out 1 in e of them.
+    """
+    drawn = min(_NUM_PAIRS, num_train)
+    own = drawn * (1 - (1 - 1 / drawn) ** drawn)
+    return round(num_train * (1 - (1 - own / num_train) ** num_members))
+
+
+def _experiment(
+    chosen: Sequence[_Chosen], ensembles: Sequence[Artifact], num_train: int, seed: int, seconds: float
+) -> Experiment:
+    one, all_ = (labels_seen(num_train, number) for number in (1, _NUM_MEMBERS))
     figures = _figures(chosen, ensembles)
-    of = {one.name: one for one in figures}
+    of = {figure.name: figure for figure in figures}
     gain, promised, kept = of["gain"], of["promised_one"], of["kept_one"]
     sure = gain.low is not None and (gain.low > 0 or (gain.high or 0) < 0)
     found = [
         f"Of {_NS[-1]} replies, the one that mean less disagreement chooses is worth {gain.mean:+.2f} against the choice of one "
-        f"reward model{'' if sure else ', which may be chance'} ({len(ensembles)} ensembles of {_NUM_MEMBERS}, "
-        f"{_NUM_PAIRS} labels each).",
+        f"reward model{'' if sure else ', which may be chance'} ({len(ensembles)} ensembles of {_NUM_MEMBERS} members; an "
+        f"ensemble has seen about {all_:,} distinct labels, one model about {one:,}, and part of a gain may come of that).",
         f"One model's own reward rises by {promised.mean:.2f} standard deviations and the true one by {kept.mean:.2f}; for mean "
         f"less disagreement by {of['promised_less'].mean:.2f} and {of['kept_less'].mean:.2f}: the gap is over-optimisation.",
         f"Members disagree by {of['disagreement'].mean:.3g} on held-out texts and by {of['disagreement_far'].mean:.3g} on the "
@@ -139,11 +155,11 @@ def _experiment(chosen: Sequence[_Chosen], ensembles: Sequence[Artifact], seed: 
     )
     return Experiment(
         title="Reward ensemble", found=found, figures=figures,
-        arms=[{"name": way, "members": 1 if way == ONE else _NUM_MEMBERS, "labels": _NUM_PAIRS,
+        arms=[{"name": way, "members": 1 if way == ONE else _NUM_MEMBERS, "distinct labels (about)": one if way == ONE else all_,
                "penalty": _PENALTY if way == LESS else 0.0} for way in _WAYS],
         curves=[Curves(title="Best of n", meaning=meaning, x="replies to choose from", y="true reward", rows=points)],
         facts={"n": list(_NS), "num_prompts": _NUM_PROMPTS, "temperature": _TEMPERATURE},
-        links=[one.id for one in ensembles], seeds=len(ensembles), seconds=round(seconds, 1),
+        links=[one.id for one in ensembles], seeds=len(ensembles), seconds=seconds,
         command=f"rmviz recipe reward-ensemble --seeds {len(ensembles)} --seed {seed}",
     )  # fmt: skip
 

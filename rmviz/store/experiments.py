@@ -15,6 +15,9 @@ REPORT = "report.json"
 POINT = ("arm", "seed", "x", "y")
 """What a row of a curve has."""
 
+_TOLD = ("found", "seeds", "seconds", "links")
+"""What `--json` prints beside figures and facts."""
+
 Row = Mapping[str, Any]
 
 
@@ -88,7 +91,7 @@ class Experiment:
     tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     curves: Sequence[Curves] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Further results for scripts: `--json` prints them beside the figures."""
+    """Further results for scripts: `--json` prints them beside the figures, under names of their own."""
 
     links: Sequence[str] = ()
     """Ids of the artifacts that it made."""
@@ -111,6 +114,8 @@ class Experiment:
         twice = sorted({name for name in names if names.count(name) > 1})
         require(not twice, f"figures of one experiment need names of their own, got {', '.join(twice)} twice")
         require(all(arm.get("name") for arm in self.arms), "each arm of an experiment needs a name")
+        taken = sorted(set(self.facts) & {*names, *_TOLD})
+        require(not taken, f"facts need names that no figure and no part of an experiment has, got {', '.join(taken)}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values: numpy's numbers as Python's, what is not finite as null."""
@@ -127,14 +132,16 @@ class Experiment:
         try:
             figures = [Figure(**_parts(Figure, one)) for one in given.pop("figures")]
             curves = [Curves(**_parts(Curves, one)) for one in given.pop("curves", ())]
-            return cls(figures=figures, curves=curves, **given)
+            taken = {*_TOLD, *(figure.name for figure in figures)}  # reports of before this was refused have such facts
+            facts = {name: one for name, one in given.pop("facts", {}).items() if name not in taken}
+            return cls(figures=figures, curves=curves, facts=facts, **given)
         except (TypeError, AttributeError) as error:
             raise ConfigError(f"a part of the experiment is of the wrong kind ({error})") from error
 
     def told(self) -> dict[str, Any]:
         """What `--json` prints: each figure under its name, then what was found, seeds, seconds and links."""
         figures = {one.name: {"mean": one.mean, "low": one.low, "high": one.high, "n": one.n} for one in self.figures}
-        rest = {"found": self.found, "seeds": self.seeds, "seconds": self.seconds, "links": self.links}
+        rest = {name: getattr(self, name) for name in _TOLD}
         return _plain(figures | rest | dict(self.facts))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from rmviz.data.load import dataset_frame
+from rmviz.data.load import dataset_frame, dataset_ratings
 from rmviz.features import read
 from rmviz.features.read import By, Order
 from rmviz.qdaif.read import MapTables, map_tables
@@ -52,6 +52,11 @@ def text_by_id(artifact: Artifact, text_id: str) -> tuple[str, str] | None:
 def dataset(artifact: Artifact) -> pd.DataFrame:
     """All rows of a dataset."""
     return _dataset(artifact, artifact.id)
+
+
+def ratings(artifact: Artifact) -> pd.DataFrame | None:
+    """What the pairs of a dataset were made from, where they were made by ratings."""
+    return _ratings(artifact, artifact.id)
 
 
 def words_of_features(artifact: Artifact | None) -> dict[int, str]:
@@ -121,6 +126,11 @@ def _texts(_artifact: Artifact, artifact_id: str) -> pd.DataFrame:
     return load_table(_artifact.path("texts.parquet"), columns=["text_id", "pair_id", "side", "prompt", "reply"]).head(
         2000
     )
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _ratings(_artifact: Artifact, artifact_id: str) -> pd.DataFrame | None:
+    return dataset_ratings(_artifact)
 
 
 @st.cache_data(max_entries=3, show_spinner="Reading the data")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from rmviz.elephants import graph, read
 from rmviz.elephants.graph import GENERATED, Traced
+from rmviz.elephants.read import pair_id
 from rmviz.store.artifact import Artifact
 from rmviz.ui import diff, export, links, pickers, router
 from rmviz.ui.words import counted, plain
@@ -67,11 +68,6 @@ def _exports(dataset: Artifact, target: Traced, name: str) -> None:
     export.file_button("All pairs for TRL", f"{dataset.name}-trl.parquet", mime, every.read_bytes, "derivation-trl")
 
 
-def pair_id(number: int) -> str:
-    """The id of the pair that a conversation became."""
-    return f"E{number:06d}"
-
-
 def _pair(dataset: Artifact, row: dict[str, Any], number: int) -> None:
     st.caption(plain(f"{row['topic']} · must not be mentioned: {row['pink']} · instead: {row['grey']}"))
     if row["problem"]:
@@ -82,6 +78,12 @@ def _pair(dataset: Artifact, row: dict[str, Any], number: int) -> None:
     for column, (side, text, other) in zip(st.columns(2), sides, strict=True):
         box = diff.text_box(row["prompt"], diff.marked_difference(text, other))
         column.html(f'<div class="rm"><b>{side}</b></div>{box}')
+    if number not in _numbers(dataset, dataset.id)[0]:
+        st.warning(
+            "These texts repeat another pair's, so the dataset does not have them a second time.",
+            icon=":material/info:",
+        )
+        return
     params = {"dataset": dataset.id, "pair": pair_id(number)}
     with st.container(horizontal=True):
         router.page_link("data", "Show in the data", params, ":material/table_rows:")

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from rmviz.data.load import dataset_problems, dataset_ratings
+from rmviz.data.keep import RATINGS
+from rmviz.data.load import dataset_problems
 from rmviz.plots.captions import caption
 from rmviz.plots.rewards import margin_histogram, reward_scatter
 from rmviz.store.artifact import Artifact
-from rmviz.ui import export, frame, pickers, scored, style
+from rmviz.ui import cached, export, frame, pickers, scored, style
 from rmviz.ui import ratings as ratings_view
 from rmviz.ui.pair import KNOWN, pair_detail
 from rmviz.ui.tables import ROW_CLICK, clicked, record
@@ -35,10 +36,9 @@ def browse(dataset: Artifact, rows: pd.DataFrame, model: Artifact | None) -> Non
         model: Whose rewards these are, if any.
     """
     _headline(dataset, rows, model)
-    ratings = dataset_ratings(dataset)
-    shown = {name: title for name, title in VIEWS.items() if name != "ratings" or ratings is not None}
+    shown = {name: title for name, title in VIEWS.items() if name != "ratings" or RATINGS in dataset.files}
     view = pickers.choice("View", shown, "view", "pairs", label_visibility="collapsed")
-    if view == "ratings" and ratings is not None:
+    if view == "ratings" and (ratings := cached.ratings(dataset)) is not None:
         ratings_view.view(dataset, ratings)
     elif view == "bad":
         _bad_rows(dataset)

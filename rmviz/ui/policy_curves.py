@@ -59,7 +59,7 @@ def curves(artifact: Artifact, artifacts: Sequence[Artifact]) -> None:
 
 
 def verdict(artifact: Artifact) -> None:
-    """Whether the gold reward fell while the proxy rose, with the interval of the fall."""
+    """Whether gold fell since its peak while the proxy rose: said only where both intervals leave out 0."""
     measured, at = policy_tables.measured(artifact), policy_tables.steps(artifact)
     if not {"reward", "gold"} <= set(measured) or len(at) < 2:
         return
@@ -79,9 +79,19 @@ def verdict(artifact: Artifact) -> None:
         f"{number(fall.value, signed=True)} {interval(fall.low, fall.high)} since (the peak was chosen after the fact, which "
         f"flatters it; n = {fall.n})."
     )
-    sure = fall.high < 0
-    mark = "Over-optimised: " if sure else "The fall cannot be told from none. "
-    (st.warning if sure else st.caption)(plain(mark + words))
+    since = change_of(samples, "reward", peak, at[-1])
+    if fall.high < 0 < since.low:
+        mark = "Over-optimised: since then gold fell while the proxy rose"
+    elif fall.high < 0 and since.high < 0:
+        mark = "Both fell: the proxy has followed gold down"
+    elif fall.high < 0:
+        mark = "Gold fell; what the proxy did meanwhile cannot be told from none"
+    else:
+        mark = "The fall of gold cannot be told from none"
+    meanwhile = (
+        f" The proxy changed by {number(since.value, signed=True)} {interval(since.low, since.high)} since that step."
+    )
+    (st.warning if fall.high < 0 < since.low else st.caption)(plain(f"{mark}. {words}{meanwhile}"))
 
 
 def run_table(artifact: Artifact) -> pd.DataFrame:

@@ -2,10 +2,12 @@
 
 import json
 import re
+from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 
-from rmviz.elephants import graph, read
+from rmviz.elephants import graph, job, read
 from rmviz.store.workspace import Workspace
 from rmviz.worker import execute
 
@@ -74,6 +76,27 @@ def test_next_opens_the_next_pair(open_derivation, derived):
     test = open_derivation(pair=f"E{first:06d}")
     test.button(key="next-pair").click().run()
     assert test.text_input[0].value == f"E{second:06d}"
+
+
+def test_a_repeat_that_the_dataset_does_not_have_is_no_pair(open_page, text_of, tmp_path, monkeypatch):
+    made = job._pairs
+
+    def repeating(*args):
+        first, second, *rest = made(*args)
+        yield first
+        yield replace(second, prompt=first.prompt, chosen=first.chosen, rejected=first.rejected)
+        yield from rest
+
+    monkeypatch.setattr(job, "_pairs", repeating)
+    dataset = execute("data.pink_elephants", SETTINGS, Workspace(tmp_path))
+    problems = {row["number"]: row["problem"] for row in pq.read_table(dataset.path(read.STAGES)).to_pylist()}
+    first, second, third = [number for number, problem in problems.items() if not problem][:3]
+    assert read.conversation_numbers(dataset)[:2] == [first, third]
+    test = open_page("derivation", root=tmp_path, pair=f"E{second:06d}")
+    assert "repeat another" in text_of(test) and "Show in the data" not in text_of(test) and not test.exception
+    test = open_page("derivation", root=tmp_path, pair=f"E{first:06d}")
+    test.button(key="next-pair").click().run()
+    assert test.text_input[0].value == f"E{third:06d}" and "repeat another" not in text_of(test)
 
 
 def test_texts_of_a_generator_never_become_markup(open_page, tmp_path, monkeypatch):

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from rmviz.configs.data import RatingsConfig
-from rmviz.data import rate
+from rmviz.data import load, rate
 from rmviz.jobs.run import run_job
 from rmviz.store.artifact import write_json
 from rmviz.store.workspace import Workspace
+from rmviz.ui import cached
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -88,13 +89,18 @@ def test_a_model_that_was_brought_in_says_why_it_has_no_slices(open_page, text_o
     assert not test.exception and "has not measured it on held-out pairs" in text_of(test)
 
 
-def test_ratings_are_a_view_of_the_data(open_page, text_of, tmp_path):
+def test_ratings_are_a_view_of_the_data(open_page, text_of, tmp_path, monkeypatch):
     space = Workspace(tmp_path / "ws")
     file = tmp_path / "comparisons.jsonl"
     rows = [{"item_a": "good", "item_b": HOSTILE, "winner": "a"}, {"item_a": HOSTILE, "item_b": "bad", "winner": "tie"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run_job("data.ratings", RatingsConfig(source=str(file), heldout=0.0), space, rate.run)
+    read: list[str] = []
+    monkeypatch.setattr(cached, "dataset_ratings", lambda one: (read.append(one.id), load.dataset_ratings(one))[1])
+    assert not open_page("data", root=space.root).exception and not read, "the view Pairs needs none"
     test = open_page("data", root=space.root, view="ratings")
+    test.run()
+    assert len(read) == 1, "read once for all reruns"
     text = text_of(test)
     assert not test.exception and "2 comparisons, 1 of them ties" in text and "<img src=x" not in text
     assert len(test.get("plotly_chart")) == 1 and test.dataframe[0].value["item"].tolist()[0] == "good"

@@ -8,9 +8,10 @@ import pytest
 
 from rmviz.features.unit_effects import drift_worth, unit_effects
 from rmviz.plots.experiments import arm_curves, seed_bands
-from rmviz.store.experiments import read_experiment
+from rmviz.store.experiments import Curves, read_experiment
 from rmviz.store.workspace import Workspace
 from rmviz.training.looks import change_of, drift_table, looks_of, mean_bands, samples_of
+from rmviz.ui import policy_curves, policy_tables
 from rmviz.ui.policy_samples import ordered
 
 HERE = Path(__file__).parent
@@ -84,6 +85,37 @@ def test_over_optimisation_is_said_where_it_is_and_nowhere_else(policies):
     assert any("Over" in one.value and "step 10" in one.value for one in policies().warning)
     test = policies("with KL")
     assert not test.warning and any("no over" in one.value.replace("\\", "") for one in test.caption)
+
+
+@pytest.mark.parametrize(
+    ("slope", "noise", "said"),
+    [(-1.0, 0.0, "Both fell"), (0.0, 1.0, "what the proxy did meanwhile cannot be told from none")],
+)
+def test_where_the_proxy_did_not_rise_nothing_is_called_over_optimised(slope, noise, said, kept, monkeypatch):
+    table, rng = samples_of(kept["without KL"]), np.random.default_rng(1)
+    last = table["step"] == 20
+    peak = table.loc[table["step"] == 10, "reward"].to_numpy(float)
+    table.loc[last, "reward"] = peak + slope + noise * rng.normal(size=len(peak))
+    monkeypatch.setattr(policy_tables, "samples", lambda _: table)
+    heard = []
+    monkeypatch.setattr(policy_curves.st, "warning", lambda words: heard.append(("warning", words)))
+    monkeypatch.setattr(policy_curves.st, "caption", lambda words: heard.append(("caption", words)))
+    policy_curves.verdict(kept["without KL"])
+    ((how, words),) = heard
+    assert how == "caption" and said in words and "Over" not in words
+
+
+def test_seeds_that_share_only_their_start_have_a_line_each():
+    def points(xs):
+        rows = [{"arm": "a", "seed": seed, "x": x, "y": seed + x} for seed in range(4) for x in xs(seed)]
+        return Curves(title="t", meaning="m", x="x", y="y", rows=rows)
+
+    apart = arm_curves(points(lambda seed: (0.0, 1.0 + 0.01 * seed, 2.0 + 0.01 * seed)))
+    lines = [trace for trace in apart.data if trace.x is not None and len(trace.x)]
+    assert sorted(tuple(trace.x) for trace in lines) == [(0.0, 1.0 + 0.01 * s, 2.0 + 0.01 * s) for s in range(4)]
+    assert all(trace.opacity == 1 for trace in lines)
+    together = arm_curves(points(lambda seed: (0.0, 1.0, 2.0)))
+    assert any(trace.opacity == 0.35 for trace in together.data), "seeds lie faint behind their mean"
 
 
 def test_other_runs_are_laid_over(policies, kept):

@@ -149,6 +149,7 @@ def test_the_recipe_reports_its_figures(space, monkeypatch):
     experiment = read_experiment(execute("recipe", config, space))
     told = experiment.told()
     assert told["map"] == found["map"] and told["truth_spearman"] == found["truth_spearman"]
+    assert told["seconds"] == experiment.seconds and told["seconds_a_run"] == found["seconds"]
     assert {row["arm"] for row in experiment.curves[0].rows} == set(found["qd_score"])
     assert found["map"] in experiment.links and experiment.found[0].endswith("of the cells.")
 

@@ -20,6 +20,18 @@ def test_a_short_run_knows_places_better_than_any_constant(tmp_path, monkeypatch
     assert "With slips, at τ = ½" in found.found[0]
 
 
+def test_seeds_whose_flights_never_end_are_counted():
+    row = {f"{what}_error": 0.1 for what in ("q_mean", "v_mean", "v_best_mean", "q")}
+    rows = [{**row, "regret": regret} for regret in (0.25, None, 0.75, None)]
+    of = {one.name: one for one in ilql_lander._figures("still", rows)}
+    assert of["still_endless"].mean == 0.5 and of["still_endless"].n == 4
+    assert (
+        of["still_regret"].mean == 0.5
+        and of["still_regret"].n == 2
+        and "whose flights all end" in of["still_regret"].meaning
+    )
+
+
 @pytest.mark.slow
 def test_q_and_v_are_within_5_percent_of_dynamic_programming(tmp_path):
     found = read_experiment(execute("recipe", RecipeConfig(name="ilql-lander", num_seeds=1), Workspace(tmp_path)))

@@ -1,12 +1,15 @@
 """Iterated RLHF: every round's labels, proxy and policy are made; what is done is found; figures follow from the points."""
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from rmviz.configs.command import command_line
 from rmviz.configs.iterated import IteratedConfig
 from rmviz.errors import ConfigError
+from rmviz.recipes import iterated
 from rmviz.recipes.iterated import iterate
 from rmviz.recipes.iterated_report import Arm, experiment_of
 from rmviz.recipes.measure import Point
@@ -67,6 +70,26 @@ def test_both_arms_spend_the_same_and_what_is_done_is_found(space: Workspace, tm
     before = len(space.list("policy"))
     iterate(config, space, step, Reports(tmp_path / "again"), "again")
     assert len(space.list("policy")) == before
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_the_command_that_is_kept_repeats_it(seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: list[str] = []
+    with Workspace(tmp_path).create("policy", name="p") as draft:
+        pass
+
+    def kept(config, space, execute, report, command):
+        told.append(command)
+        return draft.kept
+
+    monkeypatch.setattr(iterated, "iterate", kept)
+    iterated.run(Workspace(tmp_path), lambda kind, settings: draft.kept, Reports(tmp_path), 2, seed)
+    config = IteratedConfig(
+        policy="policy-1", dataset="dataset-1", gold="truth:world", budget=64, name="a b", seed=seed
+    )
+    iterated.run_job(config, Workspace(tmp_path), Reports(tmp_path))
+    assert told[0] == f"rmviz recipe iterated --seeds 2 --seed {seed}"
+    assert shlex.split(told[1]) == command_line("train.iterated", config, tmp_path) and "--budget 64" in told[1]
 
 
 def point(**values: float) -> Point:

@@ -36,7 +36,15 @@ def test_what_is_found_is_said_whichever_way_it_falls():
     sentences = found([measured()], after)
     assert sentences[0].startswith("Before training 60%") and len(sentences) == 1 + len(ARMS)
     said = " ".join(sentences)
-    assert "90%, 50% more" in said and "6%, 90% fewer" in said and "20% less likely" in said
+    assert "90%, 50% more" in said and "6%, 90% fewer" in said and "their nats per token rise by 20%" in said
+
+
+def test_a_seed_that_named_nothing_before_has_no_cut_and_is_said():
+    after = {name: [measured(0.06), measured(0.06)] for name in ARMS}
+    said = found([measured(0.6), measured(0.0)], after)[1]
+    assert "90% fewer (over the 1 of 2 seeds with mentions before)" in said and "nan" not in said
+    said = found([measured(0.0)] * 2, after)[1]
+    assert "where none named it before" in said and "nan" not in said
 
 
 def test_every_figure_has_its_name_its_n_and_its_target():

@@ -1,6 +1,7 @@
 import inspect
 import json
-from importlib.util import find_spec
+import re
+import time
 
 import pytest
 
@@ -8,7 +9,10 @@ from rmviz.configs.files import config_of
 from rmviz.configs.recipes import RECIPES, RecipeConfig
 from rmviz.configs.world import WorldDataConfig
 from rmviz.errors import ConfigError
+from rmviz.jobs.elapsed import ELAPSED, Stopwatch, elapsed
+from rmviz.jobs.locks import locked
 from rmviz.jobs.records import METRICS, read_job
+from rmviz.jobs.run import job_key
 from rmviz.recipes import job
 from rmviz.store.experiments import Experiment, figure_of, keep_experiment, read_experiment
 from rmviz.store.workspace import Workspace
@@ -37,7 +41,7 @@ def calls(monkeypatch):
         figure = figure_of("pairs", "Pairs written.", [one.metrics["num_pairs"] for one in made])
         experiment = Experiment(
             title="Pairs", found=["Pairs were written."], figures=[figure], links=[one.id for one in made], seeds=num_seeds,
-            seconds=1.0, command="rmviz recipe knapsack",
+            seconds=elapsed(report, 0.0), command="rmviz recipe knapsack",
         )  # fmt: skip
         return keep_experiment(space, experiment, name="pairs", key=report.key, config={})
 
@@ -57,9 +61,12 @@ def test_both_tables_name_the_same_recipes():
 
 
 @pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_says_what_a_seed_does_anew(name):
+    assert re.search(r"\? (A seed does all anew|Seeds share .+ anew)\.$", RECIPES[name].sentence)
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_has_a_function_with_the_agreed_arguments(name):
-    if find_spec(job.RUNS[name].split(":")[0]) is None:
-        pytest.skip("not written yet")
     names = list(inspect.signature(job.recipe_named(name)).parameters)
     assert names == ["space", "execute", "report", "num_seeds", "seed", *RECIPES[name].sizes]
 
@@ -103,6 +110,39 @@ def test_an_interrupted_recipe_goes_on_where_it_was(space, calls, tmp_path):
         [Workspace(one.folder.parents[1]).resolve(link).files for link in one.parents] for one in (found, unbroken)
     ]
     assert files[0] == files[1]
+
+
+def test_seconds_are_those_of_all_tries(space, calls):
+    calls["stop"] = 1
+    with pytest.raises(KeyboardInterrupt):
+        execute("recipe", CONFIG, space)
+    file = space.job_folder(job_key("recipe", CONFIG)) / "checkpoints" / ELAPSED
+    assert 0 < json.loads(file.read_text())["seconds"] < 60
+    file.write_text('{"seconds": 1000}')
+    calls["stop"] = -1
+    assert 1000 < read_experiment(execute("recipe", CONFIG, space)).seconds < 1060
+
+
+def test_a_damaged_count_of_seconds_begins_anew(tmp_path):
+    for text in ("", "[]", '{"seconds": null}'):
+        (tmp_path / ELAPSED).write_text(text)
+        assert Stopwatch(tmp_path).seconds() < 60
+
+
+def test_a_step_that_another_process_does_is_waited_for(space, calls, monkeypatch):
+    monkeypatch.setattr(job, "_AGAIN", 0.017)
+    other = locked(space.job_folder(job_key("world.data", WorldDataConfig(name="w0", num_pairs=40, seed=3))))
+    assert other.__enter__()
+    sleep = time.sleep
+
+    def slept(seconds):
+        if seconds == 0.017:
+            other.__exit__(None, None, None)
+        sleep(seconds)
+
+    monkeypatch.setattr(job.time, "sleep", slept)
+    assert len(execute("recipe", CONFIG, space).parents) == 2
+    assert calls["kinds"] == ["w0", "w0", "w1"]
 
 
 def test_ctrl_c_within_a_step_ends_the_step_and_the_recipe(space, calls, monkeypatch):

@@ -47,12 +47,24 @@ def test_members_that_err_apart_are_exploited_less_together(replies, tmp_path):
         rewards = replies + 1.5 * rng.normal(size=(4, len(replies)))
         ensembles.append(ensemble(Workspace(tmp_path), rewards))
         chosen.append(recipe._choices(rewards, ensembles[-1], replies))
-    experiment = recipe._experiment(chosen, ensembles, 0, 1.0)
+    experiment = recipe._experiment(chosen, ensembles, 6800, 0, 1.0)
     of = {one.name: one for one in experiment.figures}
     assert of["gain"].low > 0 and of["gold_mean"].mean > of["gold_one"].mean
     assert of["promised_one"].mean > of["kept_one"].mean > 0
     assert of["error_correlation"].mean is None and of["gain"].n == 3
     assert Experiment.from_json(experiment.to_json()).told()["gold_one"]["n"] == 3
     assert "may be chance" not in experiment.found[0] and len(experiment.curves[0].rows) == 3 * 3 * 7
-    alone = recipe._experiment(chosen[:1], ensembles[:1], 0, 1.0)
+    alone = recipe._experiment(chosen[:1], ensembles[:1], 6800, 0, 1.0)
     assert "may be chance" in alone.found[0]
+    assert [arm["distinct labels (about)"] for arm in experiment.arms] == [379, 1395, 1395]
+    assert "about 1,395 distinct labels, one model about 379" in experiment.found[0]
+
+
+def test_distinct_labels_are_those_of_the_draws():
+    seen = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        draws = [rng.choice(rng.choice(2000, recipe._NUM_PAIRS, replace=False), recipe._NUM_PAIRS) for _ in range(4)]
+        seen.append(len(np.unique(np.concatenate(draws))))
+    assert recipe.labels_seen(2000, 4) == pytest.approx(np.mean(seen), rel=0.02)
+    assert recipe.labels_seen(100, 1) == pytest.approx(63, abs=1), "a bootstrap of all pairs"

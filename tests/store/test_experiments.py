@@ -44,6 +44,17 @@ def test_keeping_and_reading_is_the_same(tmp_path):
     assert json.dumps(found.told(), allow_nan=False) and found.told()["fill_after"]["n"] == 3
 
 
+@pytest.mark.parametrize("name", ["fill_after", "found", "seeds", "seconds", "links"])
+def test_a_fact_cannot_hide_a_figure(name, tmp_path):
+    with pytest.raises(ConfigError, match=f"names that no figure and no part of an experiment has, got {name}"):
+        experiment(facts={name: 0.6})
+    old = experiment().to_json() | {"facts": {name: 0.6, "capacity": 3}}
+    told = Experiment.from_json(old).told()
+    assert told["capacity"] == 3 and told["fill_after"]["n"] == 3 and told["seconds"] == 1.5, (
+        "old reports are still read"
+    )
+
+
 def test_links_to_nothing_are_not_kept(tmp_path):
     with pytest.raises(NotFoundError, match="no artifact called 'policy-gone'"):
         keep_experiment(Workspace(tmp_path), experiment(links=["policy-gone"]), name="x", key="", config={})
