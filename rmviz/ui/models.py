@@ -25,8 +25,8 @@ def browse(model: Artifact, artifacts: Sequence[Artifact]) -> None:
         _slices(model)
     elif model.config.get("dataset"):
         st.info("This model was trained before accuracy was kept by slice; train it again, or compare it.")
-        datasets = [a.id for a in artifacts if a.kind == "dataset"]
-        words = ("compare", model.id, next(iter(datasets), "DATASET"))
+        own = next((a.id for a in artifacts if a.kind == "dataset" and a.id in model.parents), "DATASET")
+        words = ("compare", model.id, own)
         st.code(empty.command(router.workspace(), *words), language="bash")
     else:
         st.info("This model was brought in, so rmviz has not measured it on held-out pairs; a comparison does.")
