@@ -19,7 +19,6 @@ from rmviz.configs.trl_policies import DPOConfig
 from rmviz.configs.world import TaskDataConfig, TaskPolicyConfig
 from rmviz.jobs.elapsed import elapsed
 from rmviz.models.formats import FormatName
-from rmviz.models.policy_files import load_policy
 from rmviz.recipes.iterated_report import Arm, experiment_of
 from rmviz.recipes.measure import Meter
 from rmviz.recipes.proxies import looked_into, num_looks
@@ -102,7 +101,7 @@ class _Loop:
                 ),
             ).id  # fmt: skip
             base = proxy if config.proxy == "continued" and proxy else config.policy
-            model = self.step("train.reward", self._reward(labels, base, f"{title} proxy", seed))
+            model = self.step("train.reward", self._reward(labels, base, f"{title} proxy", seed, meter.format))
             proxy = model.id
             arm.proxies.append(model)
             improved = self.step(*self._improved(policy, proxy, labels, f"{title} policy", 100 * seed + number, rounds))
@@ -111,10 +110,10 @@ class _Loop:
             arm.points.append(meter.point(improved, model, labels=config.budget * number // rounds))
         return arm
 
-    def _reward(self, labels: str, base: str, name: str, seed: int) -> RewardConfig:
+    def _reward(self, labels: str, base: str, name: str, seed: int, form: FormatName) -> RewardConfig:
         config = self.config
         return RewardConfig(
-            dataset=labels, base=base, name=name, format=_layout(self.space, config.policy), max_length=192, batch_size=16,
+            dataset=labels, base=base, name=name, format=form, max_length=192, batch_size=16,
             num_epochs=config.reward_epochs, learning_rate=config.reward_rate, num_checkpoints=1, seed=seed,
         )  # fmt: skip
 
@@ -177,8 +176,3 @@ def run_job(config: IteratedConfig, workspace: Workspace, report: Report) -> Art
     command = shlex.join(command_line("train.iterated", config, workspace.root))
     with stepwise(workspace, report) as (steps, step):
         return iterate(config, workspace, step, steps, command)
-
-
-def _layout(space: Workspace, policy: str) -> FormatName:
-    """How the policy's prompts are laid out: the proxy reads them as the policy does."""
-    return load_policy(space.resolve(policy, "policy")).format

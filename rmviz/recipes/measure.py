@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rmviz.configs.iterated import IteratedConfig
+from rmviz.models.formats import FormatName
 from rmviz.models.load import from_artifact
 from rmviz.models.policy_files import load_policy
 from rmviz.store.artifact import Artifact, write_json
@@ -59,6 +60,11 @@ class Meter:
         self._replies = [reply.text for reply in drawn]
         self._length = float(np.mean([len(reply.tokens.reply) for reply in drawn]))
         self._golds = paid(self._gold, self._prompts, self._replies)
+
+    @property
+    def format(self) -> FormatName:
+        """How the start's prompts are laid out: proxies read them as policies do."""
+        return self._start.format
 
     def start(self) -> Point:
         """The policy that all start from."""

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -31,6 +32,17 @@ GRACE = 20.0
 
 _FILE = "ranks.json"
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Silent:
+    """The report of every rank but 0: it tells nobody."""
+
+    folder: Path
+    key: str = ""
+
+    def __call__(self, step: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
+        """Say nothing."""
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace
 from rmviz.training.prompts import distinct_prompts
 from rmviz.training.rewards import Scorer, opened_scorer, paid
+from rmviz.training.sources import parents_of, policy_source
 from rmviz.types import Pair, Report
 
 _BLOCK = 128
@@ -35,8 +36,7 @@ def run(config: PreferencesConfig, workspace: Workspace, report: Report) -> Arti
         DataError: The policy writes the same reply to each prompt again and again, or there are no prompts.
     """
     dataset = workspace.resolve(config.dataset, "dataset")
-    found = workspace.catalogue.find(ref=config.policy, kind="policy")
-    policy, scorer = load_policy(found[0] if found else config.policy), opened_scorer(config.gold, workspace)
+    policy, scorer = load_policy(policy_source(workspace, config.policy)), opened_scorer(config.gold, workspace)
     prompts = distinct_prompts(dataset, config.split, 0, config.seed)
     if not prompts:
         raise DataError(f"the dataset {dataset.name} has no prompts in its {config.split} split; choose another one")
@@ -64,11 +64,10 @@ def run(config: PreferencesConfig, workspace: Workspace, report: Report) -> Arti
             "temperature, or ask for fewer pairs"
         )
     earlier = dataset_pairs(workspace.resolve(config.earlier, "dataset")) if config.earlier else []
-    named = (config.policy, config.dataset, config.gold, config.earlier)
-    parents = tuple(dict.fromkeys(one.id for ref in named if ref for one in workspace.catalogue.find(ref=ref)[:1]))
     return keep_dataset(
         workspace, _together(earlier, labelled), name=config.name or f"{policy.name} by {scorer.name}", key=report.key,
-        config=to_dict(config), heldout=config.heldout, seed=config.seed, parents=parents,
+        config=to_dict(config), heldout=config.heldout, seed=config.seed,
+        parents=parents_of(config, workspace),
         attach=lambda folder: _figures(labelled),
     )  # fmt: skip
 

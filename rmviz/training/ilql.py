@@ -19,6 +19,7 @@ from rmviz.training.ilql_losses import Estimates, Steps, Weights, ilql_loss, neu
 from rmviz.training.loop import Loop, mixed
 from rmviz.training.prompts import run_prompts
 from rmviz.training.rewards import opened_scorer
+from rmviz.training.sources import parents_of, policy_source
 from rmviz.training.watch import LOOKS, SAMPLES, PolicyWatch, opened_watch
 from rmviz.types import Report
 
@@ -41,7 +42,7 @@ def run(config: IlqlConfig, workspace: Workspace, report: Report) -> Artifact:
         ModelError: The policy cannot be loaded, or training diverged.
     """
     dataset = workspace.resolve(config.dataset, "dataset")
-    start = _policy_artifact(config, workspace) or config.policy
+    start = policy_source(workspace, config.policy)
     options = {"format": config.format, "max_length": config.max_length, "dtype": "float32", "seed": config.seed}
     reference = without_guide(load_policy(start, **options))
     policy = trainable(load_policy(start, lora_rank=config.lora_rank, **options))
@@ -70,18 +71,10 @@ def run(config: IlqlConfig, workspace: Workspace, report: Report) -> Artifact:
         "reward_std_data": data.reward_std, "steps": config.num_steps, "seed": config.seed, "beta": config.beta,
         **losses, **watch.summary(),
     }  # fmt: skip
-    parents = [dataset.id, *([start.id] if isinstance(start, Artifact) else [])]
-    for ref in filter(None, (config.reward, config.gold, config.sae)):
-        parents += [found.id for found in workspace.catalogue.find(ref=ref)[:1]]
     return keep_policy(
         workspace, policy, name=config.name or f"{reference.name}-ilql", key=report.key, config=config,
-        parents=tuple(dict.fromkeys(parents)), metrics=metrics, attach=attach,
+        parents=parents_of(config, workspace), metrics=metrics, attach=attach,
     )  # fmt: skip
-
-
-def _policy_artifact(config: IlqlConfig, workspace: Workspace) -> Artifact | None:
-    found = workspace.catalogue.find(ref=config.policy)
-    return next((one for one in found if one.kind == "policy"), None)
 
 
 def _train(

@@ -18,6 +18,7 @@ from rmviz.training.loop import Loop, mixed
 from rmviz.training.losses import nll, preference_loss
 from rmviz.training.prompts import run_prompts
 from rmviz.training.rewards import Scorer, opened_scorer
+from rmviz.training.sources import parents_of, policy_source
 from rmviz.training.watch import PolicyWatch, opened_watch
 from rmviz.types import Report
 
@@ -36,7 +37,6 @@ class Run:
     scorer: Scorer
     prompts: list[str]
     watch: PolicyWatch
-    parents: tuple[str, ...]
     name: str
 
     def watched(self, step: int) -> dict[str, float]:
@@ -55,7 +55,8 @@ class Run:
         """Keep the policy with all that was seen of it."""
         self.watched(num_steps)
         return keep_policy(
-            self.workspace, self.policy, name=self.name, key=self.report.key, config=self.config, parents=self.parents,
+            self.workspace, self.policy, name=self.name, key=self.report.key, config=self.config,
+            parents=parents_of(self.config, self.workspace),
             metrics={**self.watch.summary(), "num_steps": num_steps, "seed": self.config.seed, **metrics},
             attach=self.watch.attach,
         )  # fmt: skip
@@ -69,8 +70,7 @@ def opened_run(config: Any, workspace: Workspace, report: Report, num_steps: int
         ModelError: A model cannot be loaded.
     """
     dataset = workspace.resolve(config.dataset, "dataset")
-    found = workspace.catalogue.find(ref=config.policy, kind="policy")
-    source = found[0] if found else config.policy
+    source = policy_source(workspace, config.policy)
     options: dict[str, Any] = {"format": config.format, "max_length": config.max_length}
     policy = trainable(load_policy(source, dtype="float32", seed=config.seed, lora_rank=config.lora_rank, **options))
     reference = without_guide(load_policy(source, dtype="float32", **options))
@@ -79,10 +79,8 @@ def opened_run(config: Any, workspace: Workspace, report: Report, num_steps: int
     )
     scorer = opened_scorer(config.reward, workspace)
     watch = opened_watch(config, policy, reference, watched, workspace, report.folder, num_steps, scorer)
-    named = [config.policy, config.dataset, config.reward, config.gold, config.sae]
-    parents = tuple(dict.fromkeys(one.id for ref in named if ref for one in workspace.catalogue.find(ref=ref)[:1]))
     name = config.name or f"{policy.name}-{method}"
-    return Run(config, workspace, report, policy, reference, scorer, prompts, watch, parents, name)
+    return Run(config, workspace, report, policy, reference, scorer, prompts, watch, name)
 
 
 def batches(rows: Sequence[T], batch_size: int, seed: int, number: int) -> Iterator[list[T]]:

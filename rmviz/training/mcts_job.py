@@ -24,6 +24,7 @@ from rmviz.store.workspace import Workspace
 from rmviz.training.mcts import search
 from rmviz.training.prompts import distinct_prompts
 from rmviz.training.rewards import TRUTH, Scorer, opened_scorer
+from rmviz.training.sources import parents_of, policy_source
 from rmviz.training.tree_pairs import TREES, TreePair, sampled_pair, tree_pairs, tree_rows
 from rmviz.training.tree_policy import TreePolicy
 from rmviz.types import Pair, Report
@@ -51,9 +52,7 @@ def run(config: MctsConfig, workspace: Workspace, report: Report) -> Artifact:
             f"no preference was found in {len(problems)} problems: no two replies differ by min_gap {config.min_gap:g} or "
             "more; lower min_gap or min_visits, or search longer"
         )
-    parents = [
-        workspace.resolve(ref).id for ref in (config.policy, config.reward, config.dataset) if _kept(workspace, ref)
-    ]
+    parents = parents_of(config, workspace)
     figures = {
         "policy_calls": int(problems["calls"].sum()),
         "num_problems": len(problems),
@@ -68,10 +67,6 @@ def run(config: MctsConfig, workspace: Workspace, report: Report) -> Artifact:
     )  # fmt: skip
     report(num_shards, num_shards, {name: float(value) for name, value in figures.items()})
     return artifact
-
-
-def _kept(workspace: Workspace, ref: str) -> bool:
-    return bool(ref) and any(True for _ in workspace.catalogue.find(ref=ref))
 
 
 def _searched(blocks: "Blocks", report: Report) -> tuple[pd.DataFrame, int]:
@@ -114,8 +109,7 @@ class Blocks:
     @cached_property
     def policy(self) -> Policy:
         """What proposes tokens."""
-        found = Workspace(self.root).catalogue.find(ref=self.config.policy, kind="policy")
-        return load_policy(found[0] if found else self.config.policy, format=self.config.format)
+        return load_policy(policy_source(Workspace(self.root), self.config.policy), format=self.config.format)
 
     @cached_property
     def scorer(self) -> Scorer:

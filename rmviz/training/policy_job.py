@@ -13,7 +13,6 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 
-from rmviz.configs.policies import REWARD_KINDS
 from rmviz.configs.trl_policies import EpochRun, TrainerRun
 from rmviz.errors import ModelError
 from rmviz.jobs.interrupts import deferred_interrupt
@@ -21,11 +20,12 @@ from rmviz.models.policy import Policy, Tokens
 from rmviz.models.policy_files import keep_policy, load_policy, trainable, without_guide
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
-from rmviz.training.distributed import ranks
+from rmviz.training.distributed import Silent, ranks
 from rmviz.training.loop import in_bfloat16
 from rmviz.training.progress import PolicyProgress, last_checkpoint
 from rmviz.training.prompts import run_prompts
 from rmviz.training.rewards import Scorer, opened_scorer
+from rmviz.training.sources import parents_of, policy_source
 from rmviz.training.trainers import unpatched
 from rmviz.training.watch import PolicyWatch, finite, opened_watch
 from rmviz.types import Report
@@ -137,24 +137,13 @@ def trained(method: Method, config: Any, workspace: Workspace, report: Report, f
 def followed(method: Method, config: Any, workspace: Workspace, folder: Path) -> None:
     """Train as one of several processes; rank 0 looks, tells and keeps what comes of it."""
     run = opened(config, workspace)
-    _fit(method, run, method.rows(run), _Silent(folder), None)
-
-
-@dataclass(frozen=True)
-class _Silent:
-    """A report that tells nobody."""
-
-    folder: Path
-    key: str = ""
-
-    def __call__(self, step: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
-        pass
+    _fit(method, run, method.rows(run), Silent(folder), None)
 
 
 def opened(config: TrainerRun, workspace: Workspace) -> Opened:
     """The models and prompts that a config names."""
     dataset = workspace.resolve(config.dataset, "dataset")
-    source = _artifact(workspace, config.policy, "policy") or config.policy
+    source = policy_source(workspace, config.policy)
     options: dict[str, Any] = {"format": config.format, "max_length": config.max_length, "dtype": "float32"}
     reference = without_guide(load_policy(source, **options))
     prompts, watched = run_prompts(
@@ -175,24 +164,6 @@ def _without_dropout(policy: Policy) -> None:
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
             vars(module)["attention_dropout"] = 0.0
-
-
-def parents_of(config: Any, workspace: Workspace) -> tuple[str, ...]:
-    """Ids of the artifacts that a run reads: policy, dataset, reward, gold and SAE."""
-    kinds = {
-        "policy": ("policy",),
-        "dataset": ("dataset",),
-        "reward": REWARD_KINDS,
-        "gold": REWARD_KINDS,
-        "sae": ("sae",),
-    }
-    found = [_artifact(workspace, getattr(config, name, ""), *of) for name, of in kinds.items()]
-    return tuple(dict.fromkeys(one.id for one in found if one))
-
-
-def _artifact(workspace: Workspace, ref: str, *kinds: str) -> Artifact | None:
-    found = workspace.catalogue.find(ref=ref) if ref else []
-    return next((artifact for artifact in found if artifact.kind in kinds), None)
 
 
 def ordered(num_rows: int, num_steps: int, batch_size: int, seed: int) -> list[int]:

@@ -1,9 +1,8 @@
 """The reward training job: Bradley–Terry on preference pairs with TRL, measured on held-out pairs, resumable."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,12 @@ from rmviz.models.register import keep_reward_model
 from rmviz.models.reward_model import RewardModel
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
-from rmviz.training.distributed import ranks
+from rmviz.training.distributed import Silent, ranks
 from rmviz.training.heldout import MOST_HELDOUT, SLICES, Heldout
 from rmviz.training.lora import add_lora, merged
 from rmviz.training.pairs import PairCollator, pair_margins, reply_weights, token_dataset
 from rmviz.training.progress import Progress, last_checkpoint
+from rmviz.training.sources import artifact_of
 from rmviz.training.trainers import RewardArguments, RewardTrainer
 from rmviz.types import Report
 
@@ -52,7 +52,7 @@ def run(config: RewardConfig, workspace: Workspace, report: Report) -> Artifact:
         ModelError: The base cannot be loaded, or training diverged.
     """
     dataset = workspace.resolve(config.dataset, "dataset")
-    base = _base_artifact(config, workspace)
+    base = artifact_of(workspace, config.base, "policy", "reward_model")
     rm, tokens, counts = _prepared(config, dataset, base, report)
     heldout = Heldout(rm, dataset_pairs(dataset, "heldout", MOST_HELDOUT, config.seed), report.folder)
 
@@ -83,20 +83,9 @@ def run(config: RewardConfig, workspace: Workspace, report: Report) -> Artifact:
 def follow(config: RewardConfig, workspace: Workspace, folder: Path) -> None:
     """Train as one of several processes; rank 0 tells and keeps what comes of it."""
     dataset = workspace.resolve(config.dataset, "dataset")
-    report = _Silent(folder)
-    rm, tokens, _ = _prepared(config, dataset, _base_artifact(config, workspace), report)
+    report = Silent(folder)
+    rm, tokens, _ = _prepared(config, dataset, artifact_of(workspace, config.base, "policy", "reward_model"), report)
     _train(rm, config, tokens, report, lambda step: None)
-
-
-@dataclass(frozen=True)
-class _Silent:
-    """A report that tells nobody."""
-
-    folder: Path
-    key: str = ""
-
-    def __call__(self, step: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
-        pass
 
 
 def _prepared(
@@ -213,12 +202,6 @@ def _require_enough(dataset: Artifact, num_pairs: int, why: str) -> None:
         raise DataError(f"the dataset {dataset.name} has texts alone; training needs pairs (chosen, rejected)")
     if num_pairs < 2:
         raise DataError(f"the dataset {dataset.name} has {num_pairs} training pairs, and at least 2 are needed{why}")
-
-
-def _base_artifact(config: RewardConfig, workspace: Workspace) -> Artifact | None:
-    """The workspace's own policy or reward model of this name; None for folders and hub ids."""
-    found = workspace.catalogue.find(ref=config.base)
-    return next((artifact for artifact in found if artifact.kind in ("policy", "reward_model")), None)
 
 
 def _give_pad_token(rm: RewardModel) -> None:

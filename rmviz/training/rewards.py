@@ -6,10 +6,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from rmviz.configs.policies import REWARD_KINDS
 from rmviz.errors import ModelError
+from rmviz.models.ensemble import open_ensemble
 from rmviz.models.load import from_artifact, load_reward_model
 from rmviz.models.placement import unmixed
 from rmviz.store.workspace import Workspace
+from rmviz.training.sources import artifact_of
 from rmviz.types import Text
 from rmviz.world.tasks import Task, task_named
 
@@ -56,12 +59,10 @@ def opened_scorer(ref: str, workspace: Workspace) -> Scorer:
     """
     if ref.startswith(TRUTH):
         return Truth(task_named(ref.removeprefix(TRUTH)))
-    found = next((one for one in workspace.catalogue.find(ref=ref) if one.kind in ("reward_model", "ensemble")), None)
+    found = artifact_of(workspace, ref, *REWARD_KINDS)
     if found is None:
         return load_reward_model(ref)
     if found.kind == "ensemble":
-        from rmviz.models.ensemble import open_ensemble
-
         return open_ensemble(found, workspace)
     return from_artifact(found)
 

@@ -11,7 +11,18 @@ from rmviz.plots.tokens import escaped
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.training.looks import change_of, is_watched
-from rmviz.ui import empty, frame, pickers, policy_curves, policy_drift, policy_samples, policy_tables, router, style
+from rmviz.ui import (
+    empty,
+    frame,
+    ilql,
+    pickers,
+    policy_curves,
+    policy_drift,
+    policy_samples,
+    policy_tables,
+    router,
+    style,
+)
 from rmviz.ui.words import counted, interval, number, percent, plain, shortened
 
 MEASURES = {
@@ -75,8 +86,6 @@ def browse(artifact: Artifact, artifacts: Sequence[Artifact]) -> None:
         case "drift":
             policy_drift.drift(artifact, artifacts)
         case "beta":
-            from rmviz.ui import ilql  # type: ignore[attr-defined]
-
             ilql.beta_view(artifact)
         case _:
             figures(artifact, artifacts)
