@@ -35,7 +35,7 @@ RECIPES: dict[str, Recipe] = {
     "knapsack": Recipe(
         title="Knapsack",
         sentence="Preference pairs from tree search against two samples per problem, at as many policy calls: which trains the "
-        "better packer? Seeds share the untrained policy and one run of PPO; pairs and DPO are made anew.",
+        "better packer? Seeds share the untrained policy; pairs, DPO and PPO are made anew.",
     ),
     "reward-ensemble": Recipe(
         title="Reward ensemble",

@@ -63,9 +63,14 @@ class DPOConfig(EpochRun):
     label_smoothing: float = 0.0
     """Share of pairs taken to be the wrong way round; for loss_type robust, exo_pair, aot and aot_unpaired."""
 
+    sft_weight: float = 0.0
+    """Weight of the language model's own loss on the chosen replies, added to the other (RPO, Pang et al. 2024): it keeps
+    them likely where DPO alone makes both sides unlikely."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.beta > 0, f"beta must be above 0, got {self.beta}")
+        at_least(self, sft_weight=0)
         require(
             0 <= self.label_smoothing < 0.5, f"label_smoothing must be from 0 to below 0.5, got {self.label_smoothing}"
         )

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from rmviz.world.tasks import task_named
 
 TASK = "knapsack"
 ARMS = {"mcts": "tree search", "two_samples": "two samples"}
+PPO = "PPO on the exact fill"
 WAYS = {"greedy": 0.0, "sampled": 1.0}
 """How replies are drawn when a policy is measured, and at which temperature."""
 
@@ -43,32 +44,31 @@ Row = dict[str, Any]
 
 
 def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
-    """Both arms on every seed, then PPO on the exact fill; an experiment whose tables hold every run.
+    """Both arms and PPO on the exact fill on every seed; an experiment whose tables hold every run.
 
     One untrained policy is the start of all. A seed is one of problems, draws and training, the same in both arms. The arm of
     two samples may spend as many policy calls as tree search spent on that seed, and DPO takes as many steps in both.
     """
-    start, total = time.monotonic(), 4 * num_seeds + 3
-    report(0, total)
-    policy = execute("task.policy", {"task": TASK, "seed": seed})
+    start, total, done = time.monotonic(), 5 * num_seeds + 2, 0
+    made: list[Artifact] = []
+
+    def step(kind: str, settings: Mapping[str, Any]) -> Artifact:
+        nonlocal done
+        report(done, total)
+        made.append(execute(kind, dict(settings)))
+        done += 1
+        return made[-1]
+
+    policy = step("task.policy", {"task": TASK, "seed": seed})
+    prompts = step("task.data", {"task": TASK, "num_pairs": 1000, "seed": seed, "name": "knapsacks"})
     before = measured(policy)
     rows: list[Row] = []
-    made = [policy]
-    for number in range(num_seeds):
-        report(1 + 4 * number, total)
-        pairs = _pairs(execute, policy, seed + number, lambda done, base=4 * number: report(base + 2 + done, total))
-        for place, (arm, dataset) in enumerate(pairs.items()):
-            report(3 + 4 * number + place, total)
-            trained = execute("train.dpo", _dpo(policy, dataset, arm, seed + number))
-            rows.append({"arm": ARMS[arm], "seed": seed + number, **_spent(dataset), **measured(trained)})
-            made += [dataset, trained]
-    report(1 + 4 * num_seeds, total)
-    prompts = execute("task.data", {"task": TASK, "num_pairs": 1000, "seed": seed, "name": "knapsacks"})
-    report(2 + 4 * num_seeds, total)
-    ppo = execute("train.ppo", _ppo(policy, prompts, seed))
-    last = measured(ppo)
-    seconds = elapsed(report, start)
-    experiment = _experiment(before, rows, last, [*made, prompts, ppo], num_seeds, seed, seconds)
+    for own in range(seed, seed + num_seeds):
+        for arm, dataset in _pairs(step, policy, own).items():
+            trained = step("train.dpo", _dpo(policy, dataset, arm, own))
+            rows.append({"arm": ARMS[arm], "seed": own, **_spent(dataset), **measured(trained)})
+        rows.append({"arm": PPO, "seed": own, **measured(step("train.ppo", _ppo(policy, prompts, own)))})
+    experiment = _experiment(before, rows, made, num_seeds, seed, elapsed(report, start))
     report(total, total)
     config = {"name": TASK, "num_seeds": num_seeds, "seed": seed}
     return keep_experiment(space, experiment, name=TASK, key=report.key, config=config)
@@ -93,13 +93,12 @@ def measured(policy: Artifact) -> dict[str, float]:
     return found
 
 
-def _pairs(execute: Execute, policy: Artifact, seed: int, told: Callable[[int], None]) -> dict[str, Artifact]:
+def _pairs(execute: Execute, policy: Artifact, seed: int) -> dict[str, Artifact]:
     """The datasets of both arms, at equal policy calls."""
     common = {
         "policy": policy.id, "reward": f"truth:{TASK}", "max_new_tokens": _MAX_NEW_TOKENS, "min_gap": 0.1, "seed": seed,
     }  # fmt: skip
     trees = execute("data.mcts", {**common, **_SEARCH, "name": f"knapsack trees {seed}"})
-    told(0)
     calls = int(trees.metrics["policy_calls"])
     sampled = execute(
         "data.mcts",
@@ -122,7 +121,7 @@ def _dpo(policy: Artifact, dataset: Artifact, arm: str, seed: int) -> dict[str, 
 def _ppo(policy: Artifact, prompts: Artifact, seed: int) -> dict[str, Any]:
     return {
         **_PPO, "policy": policy.id, "dataset": prompts.id, "reward": f"truth:{TASK}", "seed": seed,
-        "max_new_tokens": _MAX_NEW_TOKENS, "name": "knapsack PPO",
+        "max_new_tokens": _MAX_NEW_TOKENS, "name": f"knapsack PPO {seed}",
     }  # fmt: skip
 
 
@@ -132,22 +131,16 @@ def _spent(dataset: Artifact) -> dict[str, int]:
 
 
 def _experiment(
-    before: Mapping[str, float], rows: Sequence[Row], ppo: Mapping[str, float], made: Sequence[Artifact],
-    num_seeds: int, seed: int, seconds: float,
+    before: Mapping[str, float], rows: Sequence[Row], made: Sequence[Artifact], num_seeds: int, seed: int, seconds: float
 ) -> Experiment:  # fmt: skip
     by_arm = {arm: [row for row in rows if row["arm"] == name] for arm, name in ARMS.items()}
+    led = [row for row in rows if row["arm"] == PPO]
     differences = {way: differences_of(by_arm, way) for way in WAYS}
     return Experiment(
         title="Knapsack: pairs from tree search against two samples",
-        found=[*(_sentence(way, one) for way, one in differences.items()), _ppo_sentence(before, ppo)],
+        found=[*(_sentence(way, one) for way, one in differences.items()), _ppo_sentence(before, led)],
         figures=[
-            _single("fill_before", "Mean fill of the untrained policy, sampled.", before["sampled"]),
-            _single("fill_after", "Mean fill after PPO on the exact fill, sampled.", ppo["sampled"]),
-            _single(
-                "fill_gain", "Fill after PPO − fill before, sampled.", ppo["sampled"] - before["sampled"], f"at least {_GAIN}"
-            ),
-            _single("fill_before_greedy", "Mean fill of the untrained policy, greedy.", before["greedy"]),
-            _single("fill_after_greedy", "Mean fill after PPO on the exact fill, greedy.", ppo["greedy"]),
+            *_fills(before, led),
             *(
                 figure_of(f"{arm}_{way}", f"Mean fill after DPO on pairs from {name}, {way}.", _column(by_arm[arm], way), unit="share")
                 for arm, name in ARMS.items()
@@ -162,17 +155,44 @@ def _experiment(
         arms=[
             {"name": ARMS["mcts"], **_SEARCH, "steps": _NUM_STEPS, **_DPO},
             {"name": ARMS["two_samples"], "steps": _NUM_STEPS, **_DPO},
-            {"name": "PPO", **_PPO},
+            {"name": PPO, **_PPO},
         ],
-        tables={
-            "every run": [{"arm": "untrained", **before}, *rows, {"arm": "PPO on the exact fill", "seed": seed, **ppo}]
-        },
+        tables={"every run": [{"arm": "untrained", **before}, *rows]},
         facts={"num_heldout": NUM_HELDOUT},
         links=[one.id for one in made],
         seeds=num_seeds,
         seconds=seconds,
         command=f"rmviz recipe {TASK} --seeds {num_seeds} --seed {seed}",
     )  # fmt: skip
+
+
+def gains_of(before: Mapping[str, float], led: Sequence[Row]) -> dict[str, Figure]:
+    """Fill after PPO − fill before, over seeds, by way."""
+    return {
+        way: figure_of(
+            f"fill_gain{_ending(way)}", f"Fill after PPO − fill before, {way}.", [row[way] - before[way] for row in led],
+            unit="share", target=f"at least {_GAIN}" if way == "sampled" else "",
+        )
+        for way in WAYS
+    }  # fmt: skip
+
+
+def _fills(before: Mapping[str, float], led: Sequence[Row]) -> list[Figure]:
+    found, gains = list[Figure](), gains_of(before, led)
+    for way in ("sampled", "greedy"):
+        words, after = f"Mean fill of the untrained policy, {way}; all seeds share it.", _column(led, way)
+        found += [
+            Figure(name=f"fill_before{_ending(way)}", meaning=words, mean=before[way], n=1, unit="share"),
+            figure_of(
+                f"fill_after{_ending(way)}", f"Mean fill after PPO on the exact fill, {way}.", after, unit="share"
+            ),
+            gains[way],
+        ]
+    return found
+
+
+def _ending(way: str) -> str:
+    return "" if way == "sampled" else f"_{way}"
 
 
 def differences_of(by_arm: Mapping[str, Sequence[Row]], way: str) -> Figure:
@@ -190,10 +210,6 @@ def _column(rows: Sequence[Row], name: str) -> list[float]:
     return [float(row[name]) for row in rows]
 
 
-def _single(name: str, meaning: str, value: float, target: str = "") -> Figure:
-    return Figure(name=name, meaning=f"{meaning} n counts policies.", mean=value, n=1, unit="share", target=target)
-
-
 def _sentence(way: str, difference: Figure) -> str:
     """What a difference says, whichever way it fell."""
     mean, low, high = difference.mean or 0.0, difference.low, difference.high
@@ -207,10 +223,12 @@ def _sentence(way: str, difference: Figure) -> str:
     return f"Replies {way}: at equal policy calls the two kinds of pairs cannot be told apart (mean {100 * mean:+.1f} points, {between})."
 
 
-def _ppo_sentence(before: Mapping[str, float], ppo: Mapping[str, float]) -> str:
-    gain = ppo["sampled"] - before["sampled"]
-    reached = "as wished" if gain >= _GAIN else "less than wished"
+def _ppo_sentence(before: Mapping[str, float], led: Sequence[Row]) -> str:
+    gain = gains_of(before, led)["sampled"]
+    after, optimum = (float(np.mean(_column(led, name))) for name in ("sampled", "sampled_of_optimum"))
+    between = "" if gain.low is None or gain.high is None else f" [{100 * gain.low:+.0f}, {100 * gain.high:+.0f}]"
+    reached = "as wished" if (gain.mean or 0.0) >= _GAIN else "less than wished"
     return (
-        f"PPO on the exact fill takes sampled replies from {before['sampled']:.2f} to {ppo['sampled']:.2f} ({100 * gain:+.0f} points, "
-        f"{reached}), {ppo['sampled_of_optimum']:.0%} of the optimum."
+        f"PPO on the exact fill takes sampled replies from {before['sampled']:.2f} to {after:.2f} ({100 * (gain.mean or 0.0):+.0f} "
+        f"points{between}, {reached}), {optimum:.0%} of the optimum."
     )

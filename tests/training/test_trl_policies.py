@@ -131,6 +131,20 @@ def test_the_loss_of_pairs_is_the_papers(space: Workspace, tmp_path: Path, loss:
     assert found == pytest.approx(LOSSES[loss](log_ratios[0] - log_ratios[1]).mean().item(), rel=1e-4)
 
 
+def test_the_language_models_own_loss_on_chosen_replies_is_added_by_its_weight(
+    space: Workspace, tmp_path: Path
+) -> None:
+    policy, reference = apart(space)
+    found = {}
+    for weight in (0.0, 0.7):
+        run = run_of("dpo", policy, reference, space, sft_weight=weight)
+        trainer, batch = trainer_of("dpo", run, tmp_path / f"t{weight}")
+        found[weight] = trainer.compute_loss(trainer.model, batch).item()
+    chosen = [side for side, _ in first_pairs(run)]
+    nats = -reply_log_probs(policy, chosen).sum() / sum(len(row.reply) for row in chosen)
+    assert found[0.7] - found[0.0] == pytest.approx(0.7 * nats, rel=1e-4)
+
+
 def test_the_loss_of_single_replies_is_the_papers(space: Workspace, tmp_path: Path) -> None:
     policy, reference = apart(space)
     run = run_of("kto", policy, reference, space, beta=0.3, desirable_weight=2.0)
