@@ -28,6 +28,8 @@ from rmviz.store.workspace import Workspace
 from rmviz.types import Report
 
 Execute = Callable[[str, Any], Artifact]
+_KL_OFF_STEPS = 100
+"""Rounds of PPO with and without KL in the recipe: enough that what is wrong with a proxy is found."""
 
 
 def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
@@ -37,7 +39,13 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
     )
     prompts = execute("task.data", TaskDataConfig(task="world", name="world-prompts", num_pairs=1500, seed=seed))
     config = IteratedConfig(
-        policy=policy.id, dataset=prompts.id, gold="truth:world", name="iterated", num_seeds=num_seeds, seed=seed
+        policy=policy.id,
+        dataset=prompts.id,
+        gold="truth:world",
+        name="iterated",
+        num_seeds=num_seeds,
+        seed=seed,
+        kl_off_steps=_KL_OFF_STEPS,
     )
     return iterate(config, space, execute, report, f"rmviz recipe iterated --seeds {num_seeds} --seed {seed}")
 
