@@ -26,10 +26,11 @@ NUM_ASKED = 256
 """Conversations about held-out pairs that each policy is asked."""
 
 MAX_NEW_TOKENS = 56
-_LM = {"task": "elephants", "num_steps": 800, "learning_rate": 6e-3}
+_LM = {"task": "elephants", "num_steps": 1600, "learning_rate": 6e-3}
 _DATA = {"num_conversations": 1600, "max_new_tokens": MAX_NEW_TOKENS}
 _RUN = {"max_new_tokens": MAX_NEW_TOKENS, "num_looks": 2}
 _TRUTH = {"reward": "truth:elephants"}
+_ILQL = {"learning_rate": 1e-3, "beta": 16.0}
 _SAMPLES = 6
 Execute = Callable[[str, Any], Artifact]
 
@@ -49,15 +50,21 @@ ARMS: dict[str, Arm] = {
         "ILQL paid ±1, by the settings that failed",
         {"reward_source": "sign", "tau": 0.7, "polyak": 0.001, "learning_rate": 5e-5, "beta": 1.0},
     ),
+    "ilql_sign_alike": Arm("train.ilql", "ILQL paid ±1, set as the shaped one", {"reward_source": "sign", **_ILQL}),
     "ilql_shaped": Arm(
         "train.ilql",
         "ILQL paid the reward, shaped by token",
-        {"reward_source": "reward", "shaping": "token", **_TRUTH, "beta": 16.0},
+        {"reward_source": "reward", "shaping": "token", **_TRUTH, **_ILQL},
     ),
-    "dpo": Arm("train.dpo", "DPO on the revised pairs", {"learning_rate": 8.5e-5, "beta": 0.3, "num_epochs": 3.0}),
+    "dpo": Arm(
+        "train.dpo",
+        "DPO on the revised pairs",
+        {"learning_rate": 2e-4, "beta": 0.3, "num_epochs": 3.0, "sft_weight": 1.0},
+    ),
     "rest": Arm("train.rest", "ReST paid the reward", {**_TRUTH, "learning_rate": 3e-4}),
 }
-"""`ilql_sign` has the defaults of trlX, the library of the first try; its language model only clones both sides."""
+"""`ilql_sign` has the defaults of trlX, the library of the first try, with which the language model only clones both sides;
+`ilql_sign_alike` differs from `ilql_shaped` in what is paid alone."""
 
 
 @dataclass(frozen=True)
