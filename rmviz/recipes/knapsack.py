@@ -11,7 +11,7 @@ from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy_files import load_policy
 from rmviz.recipes.job import Execute
 from rmviz.store.artifact import Artifact
-from rmviz.store.experiments import Experiment, Figure, figure_of, keep_experiment
+from rmviz.store.experiments import Experiment, Figure, figure_of, in_points, keep_experiment
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
 from rmviz.world.tasks import task_named
@@ -226,9 +226,8 @@ def _sentence(way: str, difference: Figure) -> str:
 def _ppo_sentence(before: Mapping[str, float], led: Sequence[Row]) -> str:
     gain = gains_of(before, led)["sampled"]
     after, optimum = (float(np.mean(_column(led, name))) for name in ("sampled", "sampled_of_optimum"))
-    between = "" if gain.low is None or gain.high is None else f" [{100 * gain.low:+.0f}, {100 * gain.high:+.0f}]"
     reached = "as wished" if (gain.mean or 0.0) >= _GAIN else "less than wished"
     return (
-        f"PPO on the exact fill takes sampled replies from {before['sampled']:.2f} to {after:.2f} ({100 * (gain.mean or 0.0):+.0f} "
-        f"points{between}, {reached}), {optimum:.0%} of the optimum."
+        f"PPO on the exact fill takes sampled replies from {before['sampled']:.2f} to {after:.2f} ({in_points(gain)}, {reached}), "
+        f"{optimum:.0%} of the optimum."
     )

@@ -16,7 +16,7 @@ from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy import Policy, Reply
 from rmviz.models.policy_files import load_policy
 from rmviz.store.artifact import Artifact
-from rmviz.store.experiments import Experiment, Figure, figure_of, keep_experiment
+from rmviz.store.experiments import Experiment, Figure, figure_of, in_points, keep_experiment
 from rmviz.store.workspace import Workspace
 from rmviz.training.watch import kl_and_entropy, mean_log_prob
 from rmviz.types import Report
@@ -209,7 +209,19 @@ def figures(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]])
             figure_of(f"{what}_{name}", f"{title}: {words}.", numbers, unit=unit, target=target if wished else "")
             for what, words, numbers, unit, target in values
         ]
-    return found
+    return [*found, by_reward(after)]
+
+
+def by_reward(after: Mapping[str, Sequence[Measured]]) -> Figure:
+    """What the reward alone changes: two arms of ILQL that differ in nothing else."""
+    both = zip(after["ilql_sign_alike"], after["ilql_shaped"], strict=True)
+    return figure_of(
+        "mention_by_reward",
+        "Mention rate after ILQL paid ±1 less that after ILQL paid the shaped reward, all else alike; above 0: the shaped reward "
+        "teaches more.",
+        [sign.mention - shaped.mention for sign, shaped in both],
+        unit="share",
+    )
 
 
 def rate(name: str, meaning: str, runs: Sequence[Measured]) -> Figure:
@@ -222,7 +234,7 @@ def rate(name: str, meaning: str, runs: Sequence[Measured]) -> Figure:
 
 
 def found(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]]) -> list[str]:
-    """What was found, a sentence per arm."""
+    """What was found: a sentence per arm, and what the reward alone changes."""
     first = mean([one.mention for one in before])
     sentences = [f"Before training {first:.0%} of the replies about held-out pairs name the forbidden term."]
     for name, runs in after.items():
@@ -231,7 +243,11 @@ def found(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]]) -
             f"{ARMS[name].title}: {mean([one.mention for one in runs]):.0%}, {_cut_words(cuts(before, runs))}; "
             f"their nats per token {'rise' if lost >= 0 else 'fall'} by {abs(lost):.0%}."
         )
-    return sentences
+    more = in_points(by_reward(after))
+    return [
+        *sentences,
+        f"Paid ±1 instead of the shaped reward, all else alike, ILQL names the term {more} more often: the reward alone.",
+    ]
 
 
 def _cut_words(found: Sequence[float]) -> str:

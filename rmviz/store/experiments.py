@@ -163,6 +163,14 @@ def figure_of(name: str, meaning: str, values: Sequence[float], *, unit: str = "
     return Figure(name=name, meaning=meaning, mean=mean, **ends, n=n, unit=unit, target=target)
 
 
+def in_points(figure: Figure) -> str:
+    """A share's mean in points of a hundred, with its interval where it has one: "+19 points [+6, +32]"."""
+    between = (
+        "" if figure.low is None or figure.high is None else f" [{100 * figure.low:+.0f}, {100 * figure.high:+.0f}]"
+    )
+    return f"{100 * (figure.mean or 0.0):+.0f} points{between}"
+
+
 def keep_experiment(
     workspace: Workspace, experiment: Experiment, *, name: str, key: str, config: Mapping[str, Any]
 ) -> Artifact:

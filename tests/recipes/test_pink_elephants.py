@@ -34,7 +34,7 @@ def test_cuts_and_losses_by_hand():
 def test_what_is_found_is_said_whichever_way_it_falls():
     after = {name: [measured(0.9 if name == "ilql_sign" else 0.06, -0.6)] for name in ARMS}
     sentences = found([measured()], after)
-    assert sentences[0].startswith("Before training 60%") and len(sentences) == 1 + len(ARMS)
+    assert sentences[0].startswith("Before training 60%") and len(sentences) == 2 + len(ARMS)
     said = " ".join(sentences)
     assert "90%, 50% more" in said and "6%, 90% fewer" in said and "their nats per token rise by 20%" in said
 
@@ -53,6 +53,17 @@ def test_every_figure_has_its_name_its_n_and_its_target():
     assert all_["mention_after_dpo"].mean == pytest.approx(0.1)
     assert all_["mention_cut_dpo"].target == all_["mention_cut_ilql_shaped"].target == "at least 0.8"
     assert all_["mention_cut_ilql_sign"].target == ""
+
+
+def test_what_the_reward_alone_does_is_told_seed_by_seed():
+    after = {name: [measured(0.1), measured(0.2)] for name in ARMS} | {
+        "ilql_sign_alike": [measured(0.5), measured(0.7)]
+    }
+    figure = next(one for one in figures([measured()] * 2, after) if one.name == "mention_by_reward")
+    assert figure.mean == pytest.approx(0.45) and figure.n == 2
+    assert (
+        "the reward alone" in found([measured()] * 2, after)[-1] and "+45 points" in found([measured()] * 2, after)[-1]
+    )
 
 
 def test_the_interval_of_one_seed_is_that_of_its_conversations():
@@ -107,7 +118,7 @@ def test_policies_that_learnt_nothing_cut_nothing(tmp_path, monkeypatch):
         key, folder = "recipe-key", tmp_path / "checkpoints"
 
         def __call__(self, step, total, metrics=None):
-            assert 0 <= step < total == 6
+            assert 0 <= step < total == 2 + len(ARMS)
 
     kept = pink_elephants.run(space, unchanged, Told(), 1, 0)
     assert asked == ["task.policy", "data.pink_elephants", *(arm.kind for arm in ARMS.values())]
