@@ -35,8 +35,8 @@ _NUM_STEPS = 100
 """Steps of DPO in both arms, however many pairs they have."""
 
 _PPO = {
-    "learning_rate": 1e-3, "num_steps": 90, "num_replies": 256, "kl_coef": 0.002, "batch_size": 128, "num_looks": 4,
-    "num_watched": 64,
+    "learning_rate": 2e-3, "num_steps": 60, "num_replies": 256, "num_epochs": 2, "kl_coef": 0.002, "batch_size": 128,
+    "num_looks": 4, "num_watched": 64,
 }  # fmt: skip
 _GAIN = 0.15
 
