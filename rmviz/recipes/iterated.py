@@ -6,8 +6,7 @@ Each round's labels, proxy and policy are artifacts of jobs of their own. Source
 
 import shlex
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from rmviz.configs.base import to_dict
@@ -19,6 +18,7 @@ from rmviz.configs.trl_policies import DPOConfig
 from rmviz.configs.world import TaskDataConfig, TaskPolicyConfig
 from rmviz.jobs.elapsed import elapsed
 from rmviz.models.formats import FormatName
+from rmviz.recipes.counted import Counted, Execute
 from rmviz.recipes.iterated_report import Arm, experiment_of
 from rmviz.recipes.measure import Meter
 from rmviz.recipes.proxies import looked_into, num_looks
@@ -27,7 +27,6 @@ from rmviz.store.experiments import keep_experiment
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
 
-Execute = Callable[[str, Any], Artifact]
 _KL_OFF_STEPS = 100
 """Rounds of PPO with and without KL in the recipe: enough that what is wrong with a proxy is found."""
 
@@ -53,42 +52,33 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
 def iterate(config: IteratedConfig, space: Workspace, execute: Execute, report: Report, command: str) -> Artifact:
     """Run both arms for every seed, measure every policy, and keep what was found."""
     start = time.monotonic()
-    loop = _Loop(config, space, execute, report)
+    step = Counted(execute, report, num_jobs(config))
+    loop = _Loop(config, space, step)
     arms = [arm for seed in range(config.seed, config.seed + config.num_seeds) for arm in loop.arms(seed)]
-    insights = looked_into(config, space, loop.step, arms[1].proxies) if config.co_evolution else None
+    insights = looked_into(config, space, step, arms[1].proxies) if config.co_evolution else None
     experiment = experiment_of(config, arms, insights, elapsed(report, start), command)
-    report(loop.total, loop.total)
+    step.end()
     return keep_experiment(space, experiment, name=config.name or "iterated", key=report.key, config=to_dict(config))
+
+
+def num_jobs(config: IteratedConfig) -> int:
+    """Jobs that `iterate` does."""
+    a_seed = 3 * (1 + config.num_rounds) + (2 if config.kl_off_steps else 0)
+    return config.num_seeds * a_seed + (num_looks(config) if config.co_evolution else 0)
 
 
 @dataclass
 class _Loop:
-    """One run of the experiment: what it does, counted in steps."""
+    """One run of the experiment."""
 
     config: IteratedConfig
     space: Workspace
-    execute: Execute
-    report: Report
-    done: int = field(default=0)
-
-    @property
-    def total(self) -> int:
-        """Jobs in all."""
-        config = self.config
-        a_seed = 3 * (1 + config.num_rounds) + (2 if config.kl_off_steps else 0)
-        return config.num_seeds * a_seed + (num_looks(config) if config.co_evolution else 0)
-
-    def step(self, kind: str, settings: Any) -> Artifact:
-        """Do one job, and say so."""
-        self.report(self.done, self.total)
-        artifact = self.execute(kind, settings)
-        self.done += 1
-        return artifact
+    step: Counted
 
     def arms(self, seed: int) -> list[Arm]:
         """The standard arm, the iterated one, and what PPO makes of the standard proxy with and without KL."""
         config = self.config
-        meter = Meter(self.space, config, seed, self.report.folder)
+        meter = Meter(self.space, config, seed, self.step.report.folder)
         standard = self._arm("standard", meter, seed, rounds=1)
         iterated = self._arm("iterated", meter, seed, rounds=config.num_rounds)
         return [standard, iterated, *self._kl_off(standard, meter, seed)]

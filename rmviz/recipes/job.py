@@ -15,6 +15,7 @@ from rmviz.configs.recipes import RECIPES, RecipeConfig
 from rmviz.errors import ConfigError, RunningError
 from rmviz.jobs.elapsed import Stopwatch
 from rmviz.jobs.progress import JobReport
+from rmviz.recipes.counted import Execute
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
@@ -30,7 +31,6 @@ RUNS: dict[str, str] = {
 }
 """The function of each recipe: `run(space, execute, report, num_seeds, seed) -> Artifact`, an experiment."""
 
-Execute = Callable[[str, Any], Artifact]
 _PARTS = 100
 """Parts of one step of a recipe in which progress is told."""
 

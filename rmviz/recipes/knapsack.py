@@ -9,7 +9,7 @@ import numpy as np
 
 from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy_files import load_policy
-from rmviz.recipes.job import Execute
+from rmviz.recipes.counted import Counted, Execute
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Experiment, Figure, figure_of, in_points, keep_experiment
 from rmviz.store.workspace import Workspace
@@ -49,16 +49,8 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
     One untrained policy is the start of all. A seed is one of problems, draws and training, the same in both arms. The arm of
     two samples may spend as many policy calls as tree search spent on that seed, and DPO takes as many steps in both.
     """
-    start, total, done = time.monotonic(), 5 * num_seeds + 2, 0
-    made: list[Artifact] = []
-
-    def step(kind: str, settings: Mapping[str, Any]) -> Artifact:
-        nonlocal done
-        report(done, total)
-        made.append(execute(kind, dict(settings)))
-        done += 1
-        return made[-1]
-
+    start = time.monotonic()
+    step = Counted(execute, report, 2 + 5 * num_seeds)
     policy = step("task.policy", {"task": TASK, "seed": seed})
     prompts = step("task.data", {"task": TASK, "num_pairs": 1000, "seed": seed, "name": "knapsacks"})
     before = measured(policy)
@@ -68,8 +60,8 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
             trained = step("train.dpo", _dpo(policy, dataset, arm, own))
             rows.append({"arm": ARMS[arm], "seed": own, **_spent(dataset), **measured(trained)})
         rows.append({"arm": PPO, "seed": own, **measured(step("train.ppo", _ppo(policy, prompts, own)))})
-    experiment = _experiment(before, rows, made, num_seeds, seed, elapsed(report, start))
-    report(total, total)
+    experiment = _experiment(before, rows, step.links, num_seeds, seed, elapsed(report, start))
+    step.end()
     config = {"name": TASK, "num_seeds": num_seeds, "seed": seed}
     return keep_experiment(space, experiment, name=TASK, key=report.key, config=config)
 
@@ -131,7 +123,7 @@ def _spent(dataset: Artifact) -> dict[str, int]:
 
 
 def _experiment(
-    before: Mapping[str, float], rows: Sequence[Row], made: Sequence[Artifact], num_seeds: int, seed: int, seconds: float
+    before: Mapping[str, float], rows: Sequence[Row], links: list[str], num_seeds: int, seed: int, seconds: float
 ) -> Experiment:  # fmt: skip
     by_arm = {arm: [row for row in rows if row["arm"] == name] for arm, name in ARMS.items()}
     led = [row for row in rows if row["arm"] == PPO]
@@ -159,7 +151,7 @@ def _experiment(
         ],
         tables={"every run": [{"arm": "untrained", **before}, *rows]},
         facts={"num_heldout": NUM_HELDOUT},
-        links=[one.id for one in made],
+        links=links,
         seeds=num_seeds,
         seconds=seconds,
         command=f"rmviz recipe {TASK} --seeds {num_seeds} --seed {seed}",

@@ -7,7 +7,7 @@ pairs, or paid by the task's exact reward, ILQL, DPO and ReST learn. Each is ask
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from rmviz.estimates import wilson
 from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy import Policy, Reply
 from rmviz.models.policy_files import load_policy
+from rmviz.recipes.counted import Counted, Execute
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Experiment, Figure, figure_of, in_points, keep_experiment
 from rmviz.store.workspace import Workspace
@@ -32,7 +33,6 @@ _RUN = {"max_new_tokens": MAX_NEW_TOKENS, "num_looks": 2}
 _TRUTH = {"reward": "truth:elephants"}
 _ILQL = {"learning_rate": 1e-3, "beta": 16.0}
 _SAMPLES = 6
-Execute = Callable[[str, Any], Artifact]
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,9 @@ class Measured:
 def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
     """Run all arms for each seed and keep what was found as an experiment."""
     start = time.monotonic()
-    steps, done = num_seeds * (2 + len(ARMS)), 0
+    step = Counted(execute, report, num_seeds * (2 + len(ARMS)))
     before: list[Measured] = []
     after: dict[str, list[Measured]] = {name: [] for name in ARMS}
-    links: list[str] = []
-
-    def step(kind: str, settings: Mapping[str, Any]) -> Artifact:
-        nonlocal done
-        report(done, steps)
-        made = execute(kind, dict(settings))
-        done += 1
-        links.append(made.id)
-        return made
-
     for own in range(seed, seed + num_seeds):
         lm = step("task.policy", {**_LM, "seed": own, "name": f"elephants-lm-{own}"})
         data = step("data.pink_elephants", {**_DATA, "policy": lm.id, "seed": own, "name": f"pink-elephants-{own}"})
@@ -121,11 +111,12 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
         figures=figures(before, after),
         arms=[{"name": name, "what": arm.title, "kind": arm.kind, **arm.settings} for name, arm in ARMS.items()],
         tables={"replies about held-out pairs": samples(before[0], {name: runs[0] for name, runs in after.items()})},
-        links=list(dict.fromkeys(links)),
+        links=step.links,
         seeds=num_seeds,
         seconds=elapsed(report, start),
         command=f"rmviz recipe pink-elephants --seeds {num_seeds} --seed {seed}",
     )
+    step.end()
     config = {"name": "pink-elephants", "num_seeds": num_seeds, "seed": seed}
     return keep_experiment(space, experiment, name="pink-elephants", key=report.key, config=config)
 
