@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rmviz.configs.world import TaskPolicyConfig
 from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy_files import load_policy
 from rmviz.recipes.job import Execute
@@ -42,36 +43,60 @@ _GAIN = 0.15
 Row = dict[str, Any]
 
 
-def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
+def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int, effort: float = 1.0) -> Artifact:
     """Both arms on every seed, then PPO on the exact fill; an experiment whose tables hold every run.
 
     One untrained policy is the start of all. A seed is one of problems, draws and training, the same in both arms. The arm of
-    two samples may spend as many policy calls as tree search spent on that seed, and DPO takes as many steps in both.
+    two samples may spend as many policy calls as tree search spent on that seed, and DPO takes as many steps in both. `effort` is
+    the share of all steps and problems that is done.
     """
-    start, total = time.monotonic(), 4 * num_seeds + 3
+    start, total, sizes = time.monotonic(), 4 * num_seeds + 3, sized(effort)
     report(0, total)
-    policy = execute("task.policy", {"task": TASK, "seed": seed})
+    policy = execute("task.policy", {"task": TASK, "seed": seed, **sizes["policy"]})
     before = measured(policy)
     rows: list[Row] = []
     made = [policy]
     for number in range(num_seeds):
         report(1 + 4 * number, total)
-        pairs = _pairs(execute, policy, seed + number, lambda done, base=4 * number: report(base + 2 + done, total))
+        pairs = _pairs(
+            execute,
+            policy,
+            sizes["search"],
+            seed + number,
+            lambda done, base=4 * number: report(base + 2 + done, total),
+        )
         for place, (arm, dataset) in enumerate(pairs.items()):
             report(3 + 4 * number + place, total)
-            trained = execute("train.dpo", _dpo(policy, dataset, arm, seed + number))
+            trained = execute("train.dpo", _dpo(policy, dataset, arm, sizes["dpo"], seed + number))
             rows.append({"arm": ARMS[arm], "seed": seed + number, **_spent(dataset), **measured(trained)})
             made += [dataset, trained]
     report(1 + 4 * num_seeds, total)
     prompts = execute("task.data", {"task": TASK, "num_pairs": 1000, "seed": seed, "name": "knapsacks"})
     report(2 + 4 * num_seeds, total)
-    ppo = execute("train.ppo", _ppo(policy, prompts, seed))
+    ppo = execute("train.ppo", _ppo(policy, prompts, sizes["ppo"], seed))
     last = measured(ppo)
     seconds = elapsed(report, start)
-    experiment = _experiment(before, rows, last, [*made, prompts, ppo], num_seeds, seed, seconds)
+    command = f"rmviz recipe {TASK} --seeds {num_seeds} --seed {seed}" + (
+        f" --effort {effort:g}" if effort != 1 else ""
+    )
+    experiment = _experiment(before, rows, last, sizes, [*made, prompts, ppo], num_seeds, seed, seconds, command)
     report(total, total)
-    config = {"name": TASK, "num_seeds": num_seeds, "seed": seed}
+    config = {"name": TASK, "num_seeds": num_seeds, "seed": seed, "effort": effort}
     return keep_experiment(space, experiment, name=TASK, key=report.key, config=config)
+
+
+def sized(effort: float) -> dict[str, dict[str, Any]]:
+    """The sizes of the recipe's steps at a share of its own."""
+
+    def part(number: int) -> int:
+        return max(1, round(effort * number))
+
+    return {
+        "policy": {"num_steps": part(TaskPolicyConfig.num_steps)},
+        "search": {**_SEARCH, "num_problems": part(_SEARCH["num_problems"])},
+        "dpo": {"steps": part(_NUM_STEPS), **_DPO},
+        "ppo": {**_PPO, "num_steps": part(_PPO["num_steps"])},
+    }
 
 
 def measured(policy: Artifact) -> dict[str, float]:
@@ -93,12 +118,14 @@ def measured(policy: Artifact) -> dict[str, float]:
     return found
 
 
-def _pairs(execute: Execute, policy: Artifact, seed: int, told: Callable[[int], None]) -> dict[str, Artifact]:
+def _pairs(
+    execute: Execute, policy: Artifact, search: Mapping[str, Any], seed: int, told: Callable[[int], None]
+) -> dict[str, Artifact]:
     """The datasets of both arms, at equal policy calls."""
     common = {
         "policy": policy.id, "reward": f"truth:{TASK}", "max_new_tokens": _MAX_NEW_TOKENS, "min_gap": 0.1, "seed": seed,
     }  # fmt: skip
-    trees = execute("data.mcts", {**common, **_SEARCH, "name": f"knapsack trees {seed}"})
+    trees = execute("data.mcts", {**common, **search, "name": f"knapsack trees {seed}"})
     told(0)
     calls = int(trees.metrics["policy_calls"])
     sampled = execute(
@@ -111,17 +138,17 @@ def _pairs(execute: Execute, policy: Artifact, seed: int, told: Callable[[int], 
     return {"mcts": trees, "two_samples": sampled}
 
 
-def _dpo(policy: Artifact, dataset: Artifact, arm: str, seed: int) -> dict[str, Any]:
-    epochs = _NUM_STEPS * _DPO["batch_size"] / dataset.metrics["num_train"]
+def _dpo(policy: Artifact, dataset: Artifact, arm: str, sizes: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    epochs = sizes["steps"] * _DPO["batch_size"] / dataset.metrics["num_train"]
     return {
         **_DPO, "policy": policy.id, "dataset": dataset.id, "num_epochs": epochs, "max_new_tokens": _MAX_NEW_TOKENS,
         "seed": seed, "name": f"knapsack {ARMS[arm]} {seed}",
     }  # fmt: skip
 
 
-def _ppo(policy: Artifact, prompts: Artifact, seed: int) -> dict[str, Any]:
+def _ppo(policy: Artifact, prompts: Artifact, sizes: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {
-        **_PPO, "policy": policy.id, "dataset": prompts.id, "reward": f"truth:{TASK}", "seed": seed,
+        **sizes, "policy": policy.id, "dataset": prompts.id, "reward": f"truth:{TASK}", "seed": seed,
         "max_new_tokens": _MAX_NEW_TOKENS, "name": "knapsack PPO",
     }  # fmt: skip
 
@@ -132,8 +159,8 @@ def _spent(dataset: Artifact) -> dict[str, int]:
 
 
 def _experiment(
-    before: Mapping[str, float], rows: Sequence[Row], ppo: Mapping[str, float], made: Sequence[Artifact],
-    num_seeds: int, seed: int, seconds: float,
+    before: Mapping[str, float], rows: Sequence[Row], ppo: Mapping[str, float], sizes: Mapping[str, Mapping[str, Any]],
+    made: Sequence[Artifact], num_seeds: int, seed: int, seconds: float, command: str,
 ) -> Experiment:  # fmt: skip
     by_arm = {arm: [row for row in rows if row["arm"] == name] for arm, name in ARMS.items()}
     differences = {way: differences_of(by_arm, way) for way in WAYS}
@@ -160,9 +187,9 @@ def _experiment(
             ),
         ],
         arms=[
-            {"name": ARMS["mcts"], **_SEARCH, "steps": _NUM_STEPS, **_DPO},
-            {"name": ARMS["two_samples"], "steps": _NUM_STEPS, **_DPO},
-            {"name": "PPO", **_PPO},
+            {"name": ARMS["mcts"], **sizes["search"], **sizes["dpo"]},
+            {"name": ARMS["two_samples"], **sizes["dpo"]},
+            {"name": "PPO", **sizes["ppo"]},
         ],
         tables={
             "every run": [{"arm": "untrained", **before}, *rows, {"arm": "PPO on the exact fill", "seed": seed, **ppo}]
@@ -171,7 +198,7 @@ def _experiment(
         links=[one.id for one in made],
         seeds=num_seeds,
         seconds=seconds,
-        command=f"rmviz recipe {TASK} --seeds {num_seeds} --seed {seed}",
+        command=command,
     )  # fmt: skip
 
 
