@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rmviz.configs.base import also, at_least, require, verb
+from rmviz.configs.base import also, at_least, often, require, verb
 
 RecipeName = Literal["pink-elephants", "iterated", "knapsack", "reward-ensemble", "ilql-lander", "map"]
 
@@ -36,6 +36,7 @@ RECIPES: dict[str, Recipe] = {
         title="Knapsack",
         sentence="Preference pairs from tree search against two samples per problem, at as many policy calls: which trains the "
         "better packer? Seeds share the untrained policy; pairs, DPO and PPO are made anew.",
+        sizes=("effort",),
     ),
     "reward-ensemble": Recipe(
         title="Reward ensemble",
@@ -70,14 +71,16 @@ class RecipeConfig:
     num_attempts: int = also("--attempts", 0)
     """Of the recipe map: poems written in each run; 0 takes the recipe's own."""
 
+    effort: float = often(1.0)
+    """Of the recipe knapsack: share of its steps and problems that is done; below 1 is a quick look, and finds less."""
+
     seed: int = 0
     """The first seed."""
 
     def __post_init__(self) -> None:
         at_least(self, num_seeds=1, num_attempts=0, seed=0)
+        require(0 < self.effort <= 10, f"effort must be above 0 and at most 10, got {self.effort}")
         if self.name in RECIPES:
-            own = RECIPES[self.name].sizes
-            require(
-                not self.num_attempts or "num_attempts" in own,
-                f"the recipe {self.name} has no num_attempts; leave it 0",
-            )
+            for size in {size for recipe in RECIPES.values() for size in recipe.sizes} - {*RECIPES[self.name].sizes}:
+                default = getattr(RecipeConfig, size)
+                require(getattr(self, size) == default, f"the recipe {self.name} has no {size}; leave it {default:g}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rmviz.configs.world import TaskPolicyConfig
 from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy_files import load_policy
 from rmviz.recipes.counted import Counted, Execute
@@ -43,27 +44,44 @@ _GAIN = 0.15
 Row = dict[str, Any]
 
 
-def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
+def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int, effort: float = 1.0) -> Artifact:
     """Both arms and PPO on the exact fill on every seed; an experiment whose tables hold every run.
 
     One untrained policy is the start of all. A seed is one of problems, draws and training, the same in both arms. The arm of
-    two samples may spend as many policy calls as tree search spent on that seed, and DPO takes as many steps in both.
+    two samples may spend as many policy calls as tree search spent on that seed, and DPO takes as many steps in both. `effort` is
+    the share of all steps and problems that is done.
     """
-    start = time.monotonic()
+    start, sizes = time.monotonic(), sized(effort)
     step = Counted(execute, report, 2 + 5 * num_seeds)
-    policy = step("task.policy", {"task": TASK, "seed": seed})
+    policy = step("task.policy", {"task": TASK, "seed": seed, **sizes["policy"]})
     prompts = step("task.data", {"task": TASK, "num_pairs": 1000, "seed": seed, "name": "knapsacks"})
     before = measured(policy)
     rows: list[Row] = []
     for own in range(seed, seed + num_seeds):
-        for arm, dataset in _pairs(step, policy, own).items():
-            trained = step("train.dpo", _dpo(policy, dataset, arm, own))
+        for arm, dataset in _pairs(step, policy, sizes["search"], own).items():
+            trained = step("train.dpo", _dpo(policy, dataset, arm, sizes["dpo"], own))
             rows.append({"arm": ARMS[arm], "seed": own, **_spent(dataset), **measured(trained)})
-        rows.append({"arm": PPO, "seed": own, **measured(step("train.ppo", _ppo(policy, prompts, own)))})
-    experiment = _experiment(before, rows, step.links, num_seeds, seed, elapsed(report, start))
+        led = step("train.ppo", _ppo(policy, prompts, sizes["ppo"], own))
+        rows.append({"arm": PPO, "seed": own, **measured(led)})
+    command = f"rmviz recipe {TASK} --seeds {num_seeds} --seed {seed}{f' --effort {effort:g}' if effort != 1 else ''}"
+    experiment = _experiment(before, rows, sizes, step.links, num_seeds, elapsed(report, start), command)
     step.end()
-    config = {"name": TASK, "num_seeds": num_seeds, "seed": seed}
+    config = {"name": TASK, "num_seeds": num_seeds, "seed": seed, "effort": effort}
     return keep_experiment(space, experiment, name=TASK, key=report.key, config=config)
+
+
+def sized(effort: float) -> dict[str, dict[str, Any]]:
+    """The sizes of the recipe's steps at a share of its own."""
+
+    def part(number: Any) -> int:
+        return max(1, round(effort * number))
+
+    return {
+        "policy": {"num_steps": part(TaskPolicyConfig.num_steps)},
+        "search": {**_SEARCH, "num_problems": part(_SEARCH["num_problems"])},
+        "dpo": {**_DPO, "steps": part(_NUM_STEPS)},
+        "ppo": {**_PPO, "num_steps": part(_PPO["num_steps"])},
+    }
 
 
 def measured(policy: Artifact) -> dict[str, float]:
@@ -85,12 +103,12 @@ def measured(policy: Artifact) -> dict[str, float]:
     return found
 
 
-def _pairs(execute: Execute, policy: Artifact, seed: int) -> dict[str, Artifact]:
+def _pairs(execute: Execute, policy: Artifact, search: Mapping[str, Any], seed: int) -> dict[str, Artifact]:
     """The datasets of both arms, at equal policy calls."""
     common = {
         "policy": policy.id, "reward": f"truth:{TASK}", "max_new_tokens": _MAX_NEW_TOKENS, "min_gap": 0.1, "seed": seed,
     }  # fmt: skip
-    trees = execute("data.mcts", {**common, **_SEARCH, "name": f"knapsack trees {seed}"})
+    trees = execute("data.mcts", {**common, **search, "name": f"knapsack trees {seed}"})
     calls = int(trees.metrics["policy_calls"])
     sampled = execute(
         "data.mcts",
@@ -102,17 +120,17 @@ def _pairs(execute: Execute, policy: Artifact, seed: int) -> dict[str, Artifact]
     return {"mcts": trees, "two_samples": sampled}
 
 
-def _dpo(policy: Artifact, dataset: Artifact, arm: str, seed: int) -> dict[str, Any]:
-    epochs = _NUM_STEPS * _DPO["batch_size"] / dataset.metrics["num_train"]
+def _dpo(policy: Artifact, dataset: Artifact, arm: str, sizes: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    epochs = sizes["steps"] * _DPO["batch_size"] / dataset.metrics["num_train"]
     return {
         **_DPO, "policy": policy.id, "dataset": dataset.id, "num_epochs": epochs, "max_new_tokens": _MAX_NEW_TOKENS,
         "seed": seed, "name": f"knapsack {ARMS[arm]} {seed}",
     }  # fmt: skip
 
 
-def _ppo(policy: Artifact, prompts: Artifact, seed: int) -> dict[str, Any]:
+def _ppo(policy: Artifact, prompts: Artifact, sizes: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {
-        **_PPO, "policy": policy.id, "dataset": prompts.id, "reward": f"truth:{TASK}", "seed": seed,
+        **sizes, "policy": policy.id, "dataset": prompts.id, "reward": f"truth:{TASK}", "seed": seed,
         "max_new_tokens": _MAX_NEW_TOKENS, "name": f"knapsack PPO {seed}",
     }  # fmt: skip
 
@@ -123,7 +141,8 @@ def _spent(dataset: Artifact) -> dict[str, int]:
 
 
 def _experiment(
-    before: Mapping[str, float], rows: Sequence[Row], links: list[str], num_seeds: int, seed: int, seconds: float
+    before: Mapping[str, float], rows: Sequence[Row], sizes: Mapping[str, Mapping[str, Any]], links: list[str], num_seeds: int,
+    seconds: float, command: str,
 ) -> Experiment:  # fmt: skip
     by_arm = {arm: [row for row in rows if row["arm"] == name] for arm, name in ARMS.items()}
     led = [row for row in rows if row["arm"] == PPO]
@@ -145,16 +164,16 @@ def _experiment(
             ),
         ],
         arms=[
-            {"name": ARMS["mcts"], **_SEARCH, "steps": _NUM_STEPS, **_DPO},
-            {"name": ARMS["two_samples"], "steps": _NUM_STEPS, **_DPO},
-            {"name": PPO, **_PPO},
+            {"name": ARMS["mcts"], **sizes["search"], **sizes["dpo"]},
+            {"name": ARMS["two_samples"], **sizes["dpo"]},
+            {"name": PPO, **sizes["ppo"]},
         ],
         tables={"every run": [{"arm": "untrained", **before}, *rows]},
         facts={"num_heldout": NUM_HELDOUT},
         links=links,
         seeds=num_seeds,
         seconds=seconds,
-        command=f"rmviz recipe {TASK} --seeds {num_seeds} --seed {seed}",
+        command=command,
     )  # fmt: skip
 
 

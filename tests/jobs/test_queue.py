@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from supervised import end_supervisor, supervisors
 
 from rmviz.configs.data import DataConfig
 from rmviz.configs.world import WorldDataConfig
@@ -41,7 +42,7 @@ def workspace(tmp_path: Path):
         if job.active:
             queue.cancel(job, space)
     wait_until(lambda: not any(job.active for job in list_jobs(space)), 20)
-    wait_until(lambda: not is_held(space.root / FOLDER), 20)
+    end_supervisor(space)
 
 
 def wait_until(true, seconds: float = 15.0) -> None:
@@ -59,7 +60,7 @@ def running(job) -> bool:
     return state_of(job) == "running" and read_job(job.folder).step > 0
 
 
-def test_a_launched_job_runs_detached_and_leaves_its_artifact(workspace):
+def test_a_launched_job_runs_detached_and_leaves_its_artifact_and_no_process(workspace):
     job = queue.launch("world.data", WorldDataConfig(num_pairs=50), workspace)
     assert job.state == "queued"
     wait_until(lambda: state_of(job) == "succeeded")
@@ -68,6 +69,7 @@ def test_a_launched_job_runs_detached_and_leaves_its_artifact(workspace):
     assert "50/50" in tail(job.folder / LOG)
     assert queue.launch("world.data", WorldDataConfig(num_pairs=50), workspace).artifact == done.artifact
     assert len(list_jobs(workspace)) == 1
+    wait_until(lambda: not supervisors(workspace) and not is_held(workspace.root / FOLDER))
 
 
 def test_again_makes_a_second_equal_result(workspace):
@@ -163,11 +165,7 @@ time.sleep(60)
 def test_jobs_outlive_their_supervisor(workspace):
     jobs = [queue.launch("world.data", long(seed), workspace) for seed in range(2)]
     wait_until(lambda: running(jobs[0]))
-    [supervisor] = [
-        p
-        for p in psutil.process_iter(["cmdline"])
-        if {"rmviz.jobs.supervisor", str(workspace.root)} <= set(p.info["cmdline"] or [])
-    ]
+    [supervisor] = supervisors(workspace)
     supervisor.kill()
     wait_until(lambda: not is_held(workspace.root / FOLDER))
     assert running(jobs[0])

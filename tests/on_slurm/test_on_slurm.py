@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import psutil
 import pytest
 from on_slurm.fake_slurm import install
+from supervised import end_supervisor, supervisors
 
 from rmviz.configs.data import DataConfig
 from rmviz.configs.world import WorldDataConfig
@@ -41,7 +42,7 @@ def workspace(tmp_path, monkeypatch):
         if job.active:
             queue.cancel(job, space)
     wait_until(lambda: not any(job.active for job in list_jobs(space)))
-    wait_until(lambda: not is_held(space.root / FOLDER), 30)
+    end_supervisor(space)
 
 
 def wait_until(true, seconds: float = 30.0) -> None:
@@ -67,6 +68,7 @@ def test_a_job_succeeds_with_log_and_progress_in_its_folder(workspace):
     done = read_job(job.folder)
     assert workspace.resolve(done.artifact).key == job.key and done.share == 1
     assert "50/50" in tail(job.folder / LOG)
+    wait_until(lambda: not is_held(workspace.root / FOLDER))
 
 
 def test_cancel_lets_the_worker_save_and_end(workspace):
@@ -111,7 +113,7 @@ def test_a_worker_that_the_cluster_ends_does_not_say_cancelled(workspace):
 def test_another_supervisor_finds_the_job_again(workspace):
     job = queue.launch("world.data", LONG, workspace, runner="slurm")
     wait_until(lambda: running(job))
-    [supervisor] = processes("rmviz.jobs.supervisor", str(workspace.root))
+    [supervisor] = supervisors(workspace)
     supervisor.kill()
     wait_until(lambda: not is_held(workspace.root / FOLDER))
     before = read_job(job.folder)
@@ -127,7 +129,7 @@ def test_a_supervisor_that_died_while_submitting_leads_to_one_run(workspace):
     """It dies after the cluster took the job and before its id was written down."""
     job = queue.launch("world.data", LONG, workspace, runner="slurm")
     wait_until(lambda: running(job))
-    [supervisor] = processes("rmviz.jobs.supervisor", str(workspace.root))
+    [supervisor] = supervisors(workspace)
     supervisor.kill()
     os.kill(read_job(job.folder).pid, signal.SIGKILL)
     wait_until(lambda: not is_held(job.folder))

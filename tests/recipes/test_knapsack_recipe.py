@@ -8,7 +8,7 @@ from rmviz.configs.kinds import KINDS
 from rmviz.configs.world import TaskPolicyConfig
 from rmviz.models.policy_files import keep_policy
 from rmviz.recipes import knapsack
-from rmviz.recipes.knapsack import differences_of, measured, run
+from rmviz.recipes.knapsack import differences_of, measured, run, sized
 from rmviz.store.experiments import figure_of, read_experiment
 from rmviz.store.workspace import Workspace
 from rmviz.worker import execute
@@ -108,6 +108,22 @@ def test_a_policy_is_measured_by_its_own_replies(done, tmp_path):
     assert found == measured(policy)
     for way in ("greedy", "sampled"):
         assert 0 <= found[way] <= found[f"{way}_valid"] <= 1 and found[way] <= found[f"{way}_of_optimum"]
+
+
+def test_an_effort_is_a_share_of_every_step_and_of_nothing_else():
+    whole, tenth = sized(1.0), sized(0.1)
+    assert whole["policy"]["num_steps"] == TaskPolicyConfig().num_steps and whole["dpo"]["steps"] == knapsack._NUM_STEPS
+    changed = {
+        (step, name): (one, tenth[step][name])
+        for step, sizes in whole.items()
+        for name, one in sizes.items()
+        if one != tenth[step][name]
+    }
+    assert set(changed) == {
+        ("policy", "num_steps"), ("search", "num_problems"), ("dpo", "steps"), ("ppo", "num_steps"),
+    }  # fmt: skip
+    assert all(small == pytest.approx(one / 10, abs=0.5) for one, small in changed.values())
+    assert all(one == 1 for one in (sized(1e-9)[step][name] for step, name in changed))
 
 
 def test_differences_are_taken_seed_by_seed():

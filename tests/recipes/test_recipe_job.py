@@ -18,7 +18,7 @@ from rmviz.store.experiments import Experiment, figure_of, keep_experiment, read
 from rmviz.store.workspace import Workspace
 from rmviz.worker import execute
 
-CONFIG = RecipeConfig(name="knapsack", num_seeds=2, seed=3)
+CONFIG = RecipeConfig(name="knapsack", num_seeds=2, effort=0.5, seed=3)
 
 
 @pytest.fixture
@@ -31,13 +31,17 @@ def calls(monkeypatch):
     """How often each step of a small recipe really ran, and at which step it is broken off."""
     seen = {"kinds": [], "stop": -1}
 
-    def recipe(space, execute, report, num_seeds, seed):
+    def recipe(space, execute, report, num_seeds, seed, effort):
         made = []
         for number in range(num_seeds):
             report(number, num_seeds)
             if number == seen["stop"]:
                 raise KeyboardInterrupt
-            made.append(execute("world.data", WorldDataConfig(name=f"w{number}", num_pairs=40, seed=seed + number)))
+            made.append(
+                execute(
+                    "world.data", WorldDataConfig(name=f"w{number}", num_pairs=int(80 * effort), seed=seed + number)
+                )
+            )
         figure = figure_of("pairs", "Pairs written.", [one.metrics["num_pairs"] for one in made])
         experiment = Experiment(
             title="Pairs", found=["Pairs were written."], figures=[figure], links=[one.id for one in made], seeds=num_seeds,
@@ -79,6 +83,10 @@ def test_a_recipe_that_is_not_there_is_a_sentence(monkeypatch, space):
         config_of("recipe", {"name": "cake"})
     with pytest.raises(ConfigError, match="knapsack has no num_attempts"):
         RecipeConfig(name="knapsack", num_attempts=5)
+    with pytest.raises(ConfigError, match="map has no effort; leave it 1"):
+        RecipeConfig(name="map", effort=0.5)
+    with pytest.raises(ConfigError, match="effort must be above 0 and at most 10, got -1"):
+        RecipeConfig(name="knapsack", effort=-1.0)
 
 
 def test_steps_are_jobs_of_their_own_and_tell_the_recipes_progress(space, calls):

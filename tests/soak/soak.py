@@ -65,7 +65,12 @@ KINDS = (
     "train.rest",
     "train.best_of_n",
     "train.rso",
+    "recipe",
+    "train.iterated",
 )
+COMPOSED = ("recipe", "train.iterated")
+"""Kinds whose steps are jobs of their own. The second run would find those of the first, so it gets a workspace as it was."""
+
 EXACT = ("dataset", "effects", "features")
 """Kinds of artifact whose files must be equal to the bit; weights must be equal to 1e-6."""
 
@@ -171,6 +176,12 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
             "shaping": "token", "num_prompts": 100, "num_steps": 60, "batch_size": 8, "max_new_tokens": 16, "num_watched": 8,
             "num_looks": 3, "name": "led",
         },
+        "recipe": {"name": "knapsack", "num_seeds": 1, "effort": 0.05},
+        "train.iterated": {
+            "policy": ref("policy", "lm"), "dataset": ref("dataset", "pairs"), "gold": "truth:world", "num_rounds": 2,
+            "num_seeds": 1, "budget": 120, "num_steps": 4, "draw_prompts": 16, "samples_per_prompt": 2, "max_new_tokens": 12,
+            "num_measured": 16, "kl_off_steps": 3, "co_evolution": False, "name": "iterated",
+        },
     }  # fmt: skip
 
 
@@ -192,9 +203,12 @@ class Soak:
             "integrity": 0,
         }
         self.wholes: dict[str, tuple[Artifact, float]] = {}
+        self.spaces = [self.space]
 
     def unbroken(self, kind: str) -> None:
         """The result of an unbroken run, and how long it took."""
+        if kind in COMPOSED:
+            _copied(self.space.root, self._before(kind))
         start = time.monotonic()
         job = queue.launch(kind, config_of(kind, configs(self.space, self.folder)[kind]), self.space)
         job = self._until(job, lambda job: not job.active)
@@ -206,8 +220,11 @@ class Soak:
     def broken(self, kind: str, kills: int) -> int:
         """One more run of a kind with up to `kills` kills in it; how many hit it alive."""
         whole, seconds = self.wholes[kind]
-        config = config_of(kind, configs(self.space, self.folder)[kind])
-        job = queue.launch(kind, config, self.space, again=True)
+        space = self.space
+        if kind in COMPOSED:
+            space = Workspace(_copied(self._before(kind), self.folder / f"space-{len(self.spaces)}"))
+            self.spaces.append(space)
+        job = queue.launch(kind, config_of(kind, configs(space, self.folder)[kind]), space, again=True)
         done = 0
         while job.state != "succeeded":
             if done < kills:
@@ -215,14 +232,21 @@ class Soak:
             job = self._until(job, lambda job: not job.active)
             if job.active:
                 self.counts["stuck"] += 1
-                queue.cancel(job, self.space)
+                queue.cancel(job, space)
                 return done
             if job.state == "succeeded":
                 break
-            job = queue.resume(job, self.space)
+            job = queue.resume(job, space)
         self.counts["kills"] += done
-        self._check(whole, self.space.resolve(job.artifact))
+        other = space.resolve(job.artifact)
+        self._check(whole, other)
+        if kind in COMPOSED:
+            self._check_steps(whole, other, space)
         return done
+
+    def _before(self, kind: str) -> Path:
+        """The workspace as it was before the unbroken run of a kind."""
+        return self.folder / f"before-{kind}"
 
     def _kill(self, job: Job, wait: float) -> int:
         """SIGKILL its process group after a while; 1 if it was alive."""
@@ -253,7 +277,7 @@ class Soak:
         return job
 
     def _check(self, whole: Artifact, other: Artifact) -> None:
-        """Equal to the unbroken result, and undamaged; then it goes, so that the next run starts afresh."""
+        """Equal to the unbroken result, and undamaged."""
         try:
             other.verify()
         except RmvizError as error:
@@ -263,16 +287,31 @@ class Soak:
             self.counts["unequal"] += 1
             sys.stderr.write(f"{whole.kind} {other.id}: {', '.join(different)} differ\n")
 
+    def _check_steps(self, whole: Artifact, other: Artifact, space: Workspace) -> None:
+        """What its steps made is equal too, one by one."""
+        if len(whole.parents) != len(other.parents):
+            self.counts["unequal"] += 1
+            sys.stderr.write(f"{other.id} has {len(other.parents)} parents, not {len(whole.parents)}\n")
+        for one, again in zip(whole.parents, other.parents, strict=False):
+            self._check(self.space.resolve(one), space.resolve(again))
+
     def integrity(self) -> None:
-        """The catalogue is sound, nothing waits or runs, no half result is visible."""
-        with sqlite3.connect(self.space.catalogue.file) as connection:
-            self.counts["integrity"] += connection.execute("PRAGMA integrity_check").fetchone()[0] != "ok"
-        self.counts["stuck"] += sum(job.active for job in list_jobs(self.space))
-        for artifact in self.space.catalogue.on_disk():
-            try:
-                artifact.verify()
-            except RmvizError:
-                self.counts["damaged"] += 1
+        """Each catalogue is sound, nothing waits or runs, no half result is visible."""
+        for space in self.spaces:
+            with sqlite3.connect(space.catalogue.file) as connection:
+                self.counts["integrity"] += connection.execute("PRAGMA integrity_check").fetchone()[0] != "ok"
+            self.counts["stuck"] += sum(job.active for job in list_jobs(space))
+            for artifact in space.catalogue.on_disk():
+                try:
+                    artifact.verify()
+                except RmvizError:
+                    self.counts["damaged"] += 1
+
+
+def _copied(root: Path, place: Path) -> Path:
+    """A copy of what was made in a workspace, without its jobs, its queue and its catalogue, which is built anew."""
+    shutil.copytree(root, place, ignore=shutil.ignore_patterns("jobs", "catalogue.*", ".drafts"))
+    return place
 
 
 def differences(one: Artifact, other: Artifact) -> list[str]:
@@ -325,9 +364,10 @@ def soak(kills: int, seed: int = 0, kinds: tuple[str, ...] = KINDS, folder: Path
         run.integrity()
         return run.counts
     finally:
-        for job in list_jobs(run.space):
-            if job.active:
-                queue.cancel(job, run.space)
+        for space in run.spaces:
+            for job in list_jobs(space):
+                if job.active:
+                    queue.cancel(job, space)
         if folder is None:
             shutil.rmtree(home, ignore_errors=True)
 

@@ -16,6 +16,7 @@ from rmviz.errors import ConfigError, DataError, ModelError
 from rmviz.jobs.run import run_job
 from rmviz.models.load import from_artifact, load_base
 from rmviz.training import reward
+from rmviz.training.distributed import Silent
 from rmviz.training.pairs import PairCollator, pair_margins, reply_weights, token_dataset
 from rmviz.training.preference_loss import bradley_terry_loss
 from rmviz.training.trainers import RewardTrainer
@@ -107,7 +108,7 @@ def test_replies_of_a_long_ranking_weigh_as_those_of_a_short_one():
 
 def prepared(workspace, config):
     """The pairs as a training with this config reads them, and the counts that it tells."""
-    silent = reward._Silent(workspace.root)
+    silent = Silent(workspace.root)
     _, tokens, counts = reward._prepared(config, workspace.resolve("toy"), None, silent)
     return tokens, counts
 
