@@ -25,7 +25,7 @@ from rmviz.training.mcts import search
 from rmviz.training.prompts import distinct_prompts
 from rmviz.training.rewards import TRUTH, Scorer, opened_scorer
 from rmviz.training.sources import parents_of, policy_source
-from rmviz.training.tree_pairs import TREES, TreePair, sampled_pair, tree_pairs, tree_rows
+from rmviz.training.tree_pairs import TREES, TreePair, pairs_of, sampled_pair, tree_pairs, tree_rows
 from rmviz.training.tree_policy import TreePolicy
 from rmviz.types import Pair, Report
 from rmviz.world.tasks import Task, task_named
@@ -208,7 +208,7 @@ class Blocks:
                 }
                 facts = self.task.facts(row["prompt"], row["chosen"]) if self.task else {}
                 yield Pair(
-                    pair_id=f"T{row['tree']:06d}-{place}", prompt=row["prompt"], chosen=row["chosen"],
+                    pair_id=f"{pairs_of(row['tree'])}{place}", prompt=row["prompt"], chosen=row["chosen"],
                     rejected=row["rejected"], extra={**facts, **extra},
                 )  # fmt: skip
 
