@@ -84,6 +84,10 @@ def _headline(dataset: Artifact) -> None:
     ]
     if (share := figures.get("best_of_optimum")) is not None:
         items.append(("of the optimum", percent(share), "what the best found reaches"))
+    if judged := figures.get("judged"):
+        items.append(
+            ("no score", f"{int(figures['unjudged']):,}", f"of {int(judged):,} replies judged; they are paid 0")
+        )
     st.html(style.figures(items))
 
 
