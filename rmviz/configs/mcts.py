@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rmviz.configs.base import at_least, often, parent, require
+from rmviz.configs.base import at_least, ceiling, often, parent, require
 from rmviz.configs.models import Format
-from rmviz.configs.policies import REWARD_KINDS
+from rmviz.configs.policies import JUDGE, REWARD_KINDS, judge_named
 
 PairsFrom = Literal["siblings", "depths", "paths"]
 
@@ -18,7 +18,9 @@ class MctsConfig:
     """Id or name of the policy, a folder, or a hub id of a causal language model."""
 
     reward: str = parent(*REWARD_KINDS, external=True)
-    """What pays for finished replies: a reward model, an ensemble, or the exact reward truth:TASK (truth:knapsack)."""
+    """What pays for finished replies: a reward model, an ensemble, the exact reward truth:TASK (truth:knapsack), or a language
+    model that is asked for scores: judge:MODEL (a policy, a folder or a hub id), or judge:MODEL@http://host:8000/v1 on an
+    OpenAI-compatible server, whose key is read from OPENAI_API_KEY."""
 
     dataset: str = parent("dataset", optional=True)
     """Whose prompts are the problems; those of the task truth:TASK, drawn anew, when empty."""
@@ -34,6 +36,10 @@ class MctsConfig:
 
     max_calls: int = 0
     """Most calls of the policy (next-token distributions) over all problems; 0 sets no bound."""
+
+    max_requests: int = ceiling(0)
+    """Ask the server of a judge at most this often in all, retries and earlier tries of the job included; 0: as often as
+    needed. A job that stops there goes on when it is given more."""
 
     num_simulations: int = often(32)
     """Simulations of each tree."""
@@ -79,9 +85,11 @@ class MctsConfig:
 
     def __post_init__(self) -> None:
         at_least(
-            self, num_problems=1, max_calls=0, num_simulations=2, top_k=2, c_puct=0, min_visits=1, min_gap=0,
+            self, num_problems=1, max_calls=0, max_requests=0, num_simulations=2, top_k=2, c_puct=0, min_visits=1, min_gap=0,
             pairs_per_problem=0, num_trees=0, max_new_tokens=1, shard_size=1,
         )  # fmt: skip
+        if self.reward.startswith(JUDGE):
+            judge_named(self.reward)
         require(self.temperature > 0, f"temperature must be above 0, got {self.temperature}")
         require(0 < self.heldout < 1, f"heldout must be a share between 0 and 1, got {self.heldout}")
         require(self.format != "segments", "a policy has no format segments; use transcript, chat or plain")

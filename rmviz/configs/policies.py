@@ -8,6 +8,22 @@ from rmviz.configs.models import Format
 
 Precision = Literal["auto", "float32", "bfloat16"]
 REWARD_KINDS = ("reward_model", "ensemble")
+JUDGE = "judge:"
+"""How the name of a language model that judges begins: `judge:MODEL`, or `judge:MODEL@http://host:8000/v1` on a server."""
+
+
+def judge_named(ref: str) -> tuple[str, str]:
+    """The language model that `judge:MODEL@SERVER` names, and its server; empty where it is on this machine.
+
+    Raises:
+        ConfigError: It names no model, or its server is no address.
+    """
+    model, at, server = ref.removeprefix(JUDGE).partition("@")
+    require(
+        bool(model.strip()) and (not at or server.startswith(("http://", "https://"))),
+        f"a judge is judge:MODEL or judge:MODEL@http://host:8000/v1, got {ref[:80]!r}",
+    )
+    return model.strip(), server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,4 +94,5 @@ class RewardedRun(PolicyRun):
     """One run that trains a policy for a reward."""
 
     reward: str = parent(*REWARD_KINDS, external=True)
-    """What is trained for: a reward model, an ensemble (mean − λ·std), or the exact reward truth:TASK (truth:knapsack)."""
+    """What is trained for: a reward model, an ensemble (mean − λ·std), the exact reward truth:TASK (truth:knapsack), or a
+    language model that is asked for scores, judge:MODEL or judge:MODEL@SERVER."""

@@ -20,13 +20,21 @@ Split = Literal["train", "heldout", "all"]
 _COLUMNS = ("pair_id", "prompt", "chosen", "rejected", "split", "file", "line")
 
 
-def dataset_frame(artifact: Artifact, split: Split = "all") -> pd.DataFrame:
+def dataset_frame(artifact: Artifact, split: Split = "all", *, beginning: str = "") -> pd.DataFrame:
     """All rows as a table: pair_id, prompt, chosen, rejected, split, file, line, and the data's further columns.
 
     A text without a pair stands in `chosen`, with a null `rejected`.
+
+    Args:
+        artifact: A dataset.
+        split: Which part.
+        beginning: Only rows whose id begins so; where ids stand in order, little else is read.
     """
-    filters = None if split == "all" else [("split", "==", split)]
-    table = pq.read_table(artifact.path(PAIRS), columns=[*_COLUMNS, "extra"], filters=filters).to_pandas()
+    filters = [] if split == "all" else [("split", "==", split)]
+    if beginning:
+        after = beginning[:-1] + chr(ord(beginning[-1]) + 1)
+        filters += [("pair_id", ">=", beginning), ("pair_id", "<", after)]
+    table = pq.read_table(artifact.path(PAIRS), columns=[*_COLUMNS, "extra"], filters=filters or None).to_pandas()
     extra = pd.DataFrame(
         [json.loads(text) if isinstance(text, str) else {} for text in table.pop("extra")], index=table.index
     )

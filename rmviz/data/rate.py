@@ -17,7 +17,7 @@ from rmviz.data.formats import BadRow
 from rmviz.data.keep import RATINGS, keep_dataset
 from rmviz.data.load import dataset_pairs
 from rmviz.data.problems import Problem, Problems, excerpt
-from rmviz.data.ratings import LARGEST_GROUP, Ratings, elo, fitted, groups_of
+from rmviz.data.ratings import LARGEST_GROUP, Ratings, Told, elo, fitted, groups_of
 from rmviz.errors import DataError
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import save_table
@@ -26,6 +26,12 @@ from rmviz.types import JSON, Pair, Report
 
 _SIDES = (("item_a", "model_a", "response_a", "a"), ("item_b", "model_b", "response_b", "b"))
 _TIES = ("tie", "draw", "both", "equal")
+
+_READ, _FITTED, _WHOLE = 30, 60, 100
+"""Progress, in per cent, at which all is read, fitted, and kept."""
+
+_EVERY = 2000
+"""Comparisons, or pairs, between two words about progress."""
 
 _Item = tuple[str, str]
 """Prompt and text: the same reply to another prompt is another item."""
@@ -58,10 +64,11 @@ def run(config: RatingsConfig, workspace: Workspace, report: Report) -> Artifact
     """
     problems = Problems()
     dataset = next((a for a in workspace.catalogue.find(ref=config.source) if a.kind == "dataset"), None)
-    found = _of_dataset(dataset) if dataset else _of_source(config.source, problems, report)
+    reading = _part(report, 0, _READ)
+    found = _of_dataset(dataset, reading) if dataset else _of_source(config.source, problems, reading)
     _require_rateable(found, problems, config)
     first, second, score = np.array(found.first), np.array(found.second), np.array(found.score)
-    ratings = fitted(len(found.items), first, second, score, config.prior)
+    ratings = fitted(len(found.items), first, second, score, config.prior, _part(report, _READ, _FITTED))
     table = rating_table(found, ratings)
     counts = {"num_items": len(table), "num_comparisons": len(score), "num_ties": int((score == 0.5).sum()),
               "num_groups": int(ratings.group.max()) + 1}  # fmt: skip
@@ -72,11 +79,11 @@ def run(config: RatingsConfig, workspace: Workspace, report: Report) -> Artifact
 
     name = dataset.name if dataset else source_name(config.source)
     artifact = keep_dataset(
-        workspace, _rated_pairs(config, table, found), name=config.name or f"{name}-rated", key=report.key,
+        workspace, _rated_pairs(config, table, found, _part(report, _FITTED, _WHOLE)), name=config.name or f"{name}-rated", key=report.key,
         config=to_dict(config), heldout=config.heldout, seed=config.seed, problems=problems,
         parents=(dataset.id,) if dataset else (), attach=attach,
     )  # fmt: skip
-    report(len(score), len(score), {key: float(value) for key, value in counts.items()})
+    report(_WHOLE, _WHOLE, {key: float(value) for key, value in counts.items()})
     return artifact
 
 
@@ -124,19 +131,36 @@ def _score(winner: str, first: str, second: str) -> float:
     raise BadRow(f"winner must be a, b, tie, or one of the two items, got {excerpt(winner)}")
 
 
-def _of_dataset(dataset: Artifact) -> Comparisons:
+def _part(report: Report, begin: int, end: int) -> Told:
+    """Tells what part of one stretch of the work is done, as progress of the whole; each per cent once."""
+    last = -1
+
+    def told(done: int, total: int) -> None:
+        nonlocal last
+        now = begin + int((end - begin) * min(done, total) / max(total, 1))
+        if now > last:
+            last = now
+            report(now, _WHOLE)
+
+    return told
+
+
+def _of_dataset(dataset: Artifact, told: Told) -> Comparisons:
     found = Comparisons()
-    for pair in dataset_pairs(dataset):
+    pairs = dataset_pairs(dataset)
+    for number, pair in enumerate(pairs):
+        if number % _EVERY == 0:
+            told(number, len(pairs))
         found.add(pair.prompt, pair.chosen, pair.rejected, 1.0)
     return found
 
 
-def _of_source(source: str, problems: Problems, report: Report) -> Comparisons:
+def _of_source(source: str, problems: Problems, told: Told) -> Comparisons:
     found = Comparisons()
     rows, total = source_rows(DataConfig(source=source))
     for number, row in enumerate(rows):
-        if number % 2000 == 0:
-            report(min(row.done, total), total)
+        if number % _EVERY == 0:
+            told(row.done, total)
         try:
             if row.problem:
                 raise BadRow(row.problem)
@@ -173,13 +197,13 @@ def _require_rateable(found: Comparisons, problems: Problems, config: RatingsCon
             )
 
 
-def _rated_pairs(config: RatingsConfig, table: pd.DataFrame, found: Comparisons) -> Iterator[Pair]:
+def _rated_pairs(config: RatingsConfig, table: pd.DataFrame, found: Comparisons, told: Told) -> Iterator[Pair]:
     """Every two items of one group that differ by the least gap, the stronger one chosen."""
     times = Counter(frozenset(two) for two in zip(found.first, found.second, strict=True))
     strength, points = table["strength"].to_numpy(), table["elo"].to_numpy()
     items, prompts = table["item"].tolist(), table["prompt"].tolist()
     least, num_pairs = max(config.least_gap, 1e-9), 0
-    for number, (a, b) in enumerate(_candidates(config, table, times)):
+    for number, (a, b) in enumerate(_candidates(config, table, times, told)):
         better, worse = (a, b) if strength[a] > strength[b] else (b, a)
         gap = float(strength[better] - strength[worse])
         if gap < least:
@@ -198,10 +222,17 @@ def _rated_pairs(config: RatingsConfig, table: pd.DataFrame, found: Comparisons)
 
 
 def _candidates(
-    config: RatingsConfig, table: pd.DataFrame, times: Counter[frozenset[int]]
+    config: RatingsConfig, table: pd.DataFrame, times: Counter[frozenset[int]], told: Told
 ) -> Iterator[tuple[int, int]]:
     if config.pairs == "compared":
-        yield from ((min(two), max(two)) for two in times)
+        for number, two in enumerate(times):
+            if number % _EVERY == 0:
+                told(number, len(times))
+            yield min(two), max(two)
         return
-    for _, members in table.groupby(["prompt", "group"], sort=False):
-        yield from itertools.combinations(members.index.tolist(), 2)
+    done = 0
+    families = table.groupby(["prompt", "group"]).indices.values()
+    for members in sorted(families, key=lambda family: family[0]):
+        told(done, len(table))
+        done += len(members)
+        yield from itertools.combinations(map(int, members), 2)

@@ -4,11 +4,12 @@ Items that were never compared, directly or through others, have no common scale
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import coo_array, csc_array
+from scipy.sparse import coo_array, csc_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
@@ -23,6 +24,10 @@ LARGEST_GROUP = 5000
 
 _Z = 1.959964  # 95 % of a normal distribution lie within this many standard deviations
 _MOST_STEPS = 100
+_MOST_ENTRIES = 2**20  # of the matrices that are inverted at once
+
+Told = Callable[[int, int], None]
+"""Called with how many items are done, and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def fitted(
     second: Int[np.ndarray, " comparison"],
     score: Float[np.ndarray, " comparison"],
     prior: float = 5.0,
+    told: Told = lambda done, total: None,
 ) -> Ratings:
     """The most probable strengths s, where item a beats item b with probability σ(s_a − s_b).
 
@@ -78,6 +84,7 @@ def fitted(
         second: The other one.
         score: 1 where the first won, 0 where the second did, ½ for a tie.
         prior: Standard deviation in nats of the normal prior, which keeps an item that always wins finite.
+        told: Called as the work goes on: before the intervals nothing is done, then items are.
 
     Source: Bradley & Terry 1952; Hunter 2004, MM algorithms for generalized Bradley–Terry models (its equations 1 and 2;
     Newton's method in place of MM).
@@ -90,14 +97,11 @@ def fitted(
         strength += step * min(1.0, 2.0 / max(np.abs(step).max(initial=0.0), 1e-300))  # a long step may overshoot
         if np.abs(step).max(initial=0.0) < 1e-10:
             break
+        told(0, num_items)
     group = groups_of(num_items, first, second)
+    strength -= (np.bincount(group, strength) / np.bincount(group))[group]
     hessian = _hessian(num_items, first, second, _probability(strength, first, second), prior)
-    error = np.zeros(num_items)
-    order = np.argsort(group, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        strength[members] -= strength[members].mean()
-        error[members] = _centred_errors(hessian[members][:, members].toarray())
-    return Ratings(strength, error, group)
+    return Ratings(strength, _centred_errors(hessian, group, told), group)
 
 
 def _probability(
@@ -122,8 +126,27 @@ def _hessian(
     return csc_array(coo_array((values, (rows, columns)), shape=(num_items, num_items)))
 
 
-def _centred_errors(hessian: Float[np.ndarray, "item item"]) -> Float[np.ndarray, " item"]:
-    """Standard errors of the strengths less their mean."""
-    covariance = np.linalg.inv(hessian)
-    centred = covariance - covariance.mean(0) - covariance.mean(1)[:, None] + covariance.mean()
-    return np.sqrt(np.maximum(np.diag(centred), 0.0))
+def _centred_errors(hessian: csc_array, group: Int[np.ndarray, " item"], told: Told) -> Float[np.ndarray, " item"]:
+    """Standard errors of the strengths less their group's mean; groups of one size are inverted at once."""
+    size = np.bincount(group)
+    by_size = np.argsort(size, kind="stable")
+    items = np.argsort(np.argsort(by_size, kind="stable")[group], kind="stable")  # a group's items are side by side
+    sizes, first = size[by_size], np.concatenate([[0], np.cumsum(size[by_size])])
+    blocks = csr_array(hessian[items][:, items])
+    entries = blocks.tocoo()
+    error, at = np.zeros(len(group)), 0
+    while at < len(sizes):
+        told(int(first[at]), len(group))
+        n = int(sizes[at])
+        end = min(int(np.searchsorted(sizes, n, "right")), at + max(1, _MOST_ENTRIES // n**2))
+        part = slice(blocks.indptr[first[at]], blocks.indptr[first[end]])
+        row, column = entries.row[part] - first[at], entries.col[part] - first[at]
+        dense = np.zeros((end - at, n, n))
+        dense[row // n, row % n, column % n] = entries.data[part]
+        covariance = np.linalg.inv(dense)
+        variance = np.diagonal(covariance, axis1=1, axis2=2) - covariance.mean(1) - covariance.mean(2)
+        variance += covariance.mean((1, 2))[:, None]
+        error[items[first[at] : first[end]]] = np.sqrt(np.maximum(variance, 0.0)).ravel()
+        at = end
+    told(len(group), len(group))
+    return error

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -202,6 +202,19 @@ def _finished_or_read(folder: Path) -> Job:
 def queue_of(jobs: list[Job]) -> list[Job]:
     """The jobs that wait, in the order in which they will start."""
     return sorted((job for job in jobs if job.state == "queued"), key=lambda job: (job.order, job.submitted, job.key))
+
+
+def in_places(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs that take places of this machine: of those that run in one process, the one that it was started for.
+
+    A recipe and the step that it does now are two jobs in one process, and take one place between them.
+    """
+    leading: dict[object, Job] = {}
+    for job in jobs:
+        if job.state == "running":
+            process = (job.host, job.pid) if job.pid else job.key
+            leading[process] = max(leading.get(process, job), job, key=lambda one: (one.detached, one.num_processes))
+    return [job for job in leading.values() if job.runner == "local"]
 
 
 def find_job(workspace: Workspace, ref: str) -> Job:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rmviz.errors import RmvizError
 from rmviz.jobs.locks import is_held, locked
-from rmviz.jobs.records import CANCEL, DIED, LOG, Job, keep_launch, list_jobs, queue_of, read_job, set_state
+from rmviz.jobs.records import CANCEL, DIED, LOG, Job, in_places, keep_launch, list_jobs, queue_of, read_job, set_state
 from rmviz.jobs.runners import Runner, runner_of
 from rmviz.jobs.settings import QueueSettings, gpu_names, read_settings
 from rmviz.store.workspace import Workspace, writing
@@ -194,11 +194,11 @@ class Supervisor:
     def _free_slot(self, job: Job, jobs: list[Job]) -> int | None:
         """The first of the places side by side that a job takes on this machine; None while there are none."""
         num_slots = self.settings.num_slots
-        busy = {one.key: one for one in [*jobs, *self._starting.values()] if one.runner == "local"}
-        busy = {key: one for key, one in busy.items() if one.state == "running" or key in self._starting}
-        taken = {slot for one in busy.values() for slot in range(one.slot, one.slot + _width(one, num_slots))}
+        busy = [one for one in self._starting.values() if one.runner == "local"]
+        busy += in_places(one for one in jobs if one.key not in self._starting)
+        taken = {slot for one in busy for slot in range(one.slot, one.slot + _width(one, num_slots))}
         width = _width(job, num_slots)
-        if sum(_width(one, num_slots) for one in busy.values()) + width > num_slots:
+        if sum(_width(one, num_slots) for one in busy) + width > num_slots:
             return None
         fits = (slot for slot in range(num_slots - width + 1) if taken.isdisjoint(range(slot, slot + width)))
         return next(fits, None)

@@ -21,11 +21,12 @@ from rmviz.models.policy_files import load_policy
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table, save_table
 from rmviz.store.workspace import Workspace
+from rmviz.training.judge import Judge
 from rmviz.training.mcts import search
 from rmviz.training.prompts import distinct_prompts
 from rmviz.training.rewards import TRUTH, Scorer, opened_scorer
 from rmviz.training.sources import parents_of, policy_source
-from rmviz.training.tree_pairs import TREES, TreePair, sampled_pair, tree_pairs, tree_rows
+from rmviz.training.tree_pairs import TREES, TreePair, pairs_of, sampled_pair, tree_pairs, tree_rows
 from rmviz.training.tree_policy import TreePolicy
 from rmviz.types import Pair, Report
 from rmviz.world.tasks import Task, task_named
@@ -38,7 +39,8 @@ def run(config: MctsConfig, workspace: Workspace, report: Report) -> Artifact:
     """Search or sample, and keep the preferences as a dataset; problems done in whole shards survive an interruption.
 
     Metrics: policy_calls, num_problems, and the mean reward of the best reply found, of one sample and of the greedy reply,
-    which is drawn for comparison alone and not counted.
+    which is drawn for comparison alone and not counted; of a judge, how many replies it judged, and to how many of them
+    (unjudged) it gave no score.
 
     Raises:
         DataError: No preference was found, or max_calls is too few for a single problem.
@@ -58,6 +60,7 @@ def run(config: MctsConfig, workspace: Workspace, report: Report) -> Artifact:
         "num_problems": len(problems),
         **{name: float(problems[name].mean()) for name in ("best", "sampled", "greedy")},
     }
+    figures |= {name: int(problems[name].sum()) for name in ("judged", "unjudged") if name in problems}
     if "optimum" in problems:
         figures["best_of_optimum"] = float((problems["best"] / problems["optimum"]).mean())
     artifact = keep_dataset(
@@ -114,7 +117,10 @@ class Blocks:
     @cached_property
     def scorer(self) -> Scorer:
         """What pays."""
-        return opened_scorer(self.config.reward, Workspace(self.root))
+        return opened_scorer(
+            self.config.reward, Workspace(self.root), max_requests=self.config.max_requests,
+            counted=self.folder / "requests",
+        )  # fmt: skip
 
     @cached_property
     def task(self) -> Task | None:
@@ -153,7 +159,9 @@ class Blocks:
         if self.given:
             return [self.given[place] for place in places]
         if self.task is None:
-            raise ConfigError("a reward model needs a dataset whose prompts are continued; give one with --dataset")
+            raise ConfigError(
+                "a reward model or a judge needs a dataset whose prompts are continued; give one with --dataset"
+            )
         return [self.task.prompt(random.Random(f"problem {self.config.seed} {place}")) for place in places]
 
     def make(self, number: int, folder: Path) -> dict[str, float]:
@@ -165,7 +173,7 @@ class Blocks:
         greedy = player.values(list(enumerate(player.sampled(0.0, _GREEDY))))
         rows = []
         for place, (prompt, one) in enumerate(zip(prompts, found, strict=True)):
-            row = {
+            row: dict[str, float] = {
                 "problem": start + place,
                 "calls": one.calls,
                 "best": one.best,
@@ -173,7 +181,11 @@ class Blocks:
                 "greedy": greedy[place],
             }
             optimum = self.task.best(prompt) if self.task else None
-            rows.append(row if optimum is None else row | {"optimum": optimum})
+            row |= {} if optimum is None else {"optimum": optimum}
+            if isinstance(self.scorer, Judge):
+                verdicts = [why for (asked, _), why in self.scorer.judged.items() if asked == prompt]
+                row |= {"judged": len(verdicts), "unjudged": sum(map(bool, verdicts))}
+            rows.append(row)
         table = pd.DataFrame(rows)
         save_table(table, folder / "problems.parquet")
         pairs = [
@@ -208,7 +220,7 @@ class Blocks:
                 }
                 facts = self.task.facts(row["prompt"], row["chosen"]) if self.task else {}
                 yield Pair(
-                    pair_id=f"T{row['tree']:06d}-{place}", prompt=row["prompt"], chosen=row["chosen"],
+                    pair_id=f"{pairs_of(row['tree'])}{place}", prompt=row["prompt"], chosen=row["chosen"],
                     rejected=row["rejected"], extra={**facts, **extra},
                 )  # fmt: skip
 

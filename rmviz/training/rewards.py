@@ -1,17 +1,19 @@
-"""What a policy is paid: the score of a reward model, of an ensemble, or a task's exact reward."""
+"""What a policy is paid: the score of a reward model, of an ensemble, of a judge, or a task's exact reward."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from rmviz.configs.policies import REWARD_KINDS
+from rmviz.configs.policies import JUDGE, REWARD_KINDS
 from rmviz.errors import ModelError
 from rmviz.models.ensemble import open_ensemble
 from rmviz.models.load import from_artifact, load_reward_model
 from rmviz.models.placement import unmixed
 from rmviz.store.workspace import Workspace
+from rmviz.training.judge import opened_judge
 from rmviz.training.sources import artifact_of
 from rmviz.types import Text
 from rmviz.world.tasks import Task, task_named
@@ -50,13 +52,21 @@ class Truth:
         return np.array([self.task.reward(text.prompt, text.reply) for text in texts], dtype=np.float32)
 
 
-def opened_scorer(ref: str, workspace: Workspace) -> Scorer:
+def opened_scorer(ref: str, workspace: Workspace, *, max_requests: int = 0, counted: Path | None = None) -> Scorer:
     """What a config's `reward` or `gold` names.
 
+    Args:
+        ref: An artifact, a folder, a hub id, an exact reward or a judge.
+        workspace: Where artifacts are.
+        max_requests: Requests to the server of a judge at most; 0 sets no bound.
+        counted: Where they are counted; see `rmviz.training.judge.opened_judge`.
+
     Raises:
-        ConfigError: There is no such task.
+        ConfigError: There is no such task, or it names no judge.
         ModelError: It is no reward model.
     """
+    if ref.startswith(JUDGE):
+        return opened_judge(ref, workspace, max_requests=max_requests, counted=counted)
     if ref.startswith(TRUTH):
         return Truth(task_named(ref.removeprefix(TRUTH)))
     found = artifact_of(workspace, ref, *REWARD_KINDS)

@@ -79,6 +79,11 @@ def tree_pairs(
     return found[:limit] if limit else found
 
 
+def pairs_of(tree: int) -> str:
+    """How the ids of the pairs of one tree begin."""
+    return f"T{tree:06d}-"
+
+
 def sampled_pair(replies: Sequence[tuple[int, ...]], values: Sequence[float], min_gap: float = 0.0) -> TreePair | None:
     """The base case: of two samples to one problem, the one that is paid more; None where the gap is too small."""
     sides = [Side(i, values[i], 1, len(reply), reply, values[i]) for i, reply in enumerate(replies)]

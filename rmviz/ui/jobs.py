@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from rmviz.jobs.progress import duration
-from rmviz.jobs.records import Job, queue_of
+from rmviz.jobs.records import Job, in_places, queue_of
 from rmviz.jobs.settings import RUNNERS, QueueSettings, gpu_names, read_settings, write_settings
 from rmviz.jobs.supervisor import wake
 from rmviz.store.workspace import Workspace
@@ -166,7 +166,7 @@ def state_words(job: Job) -> str:
 
 def waiting_words(jobs: list[Job], num_slots: int) -> dict[str, str]:
     """For each job that waits: its place in the queue, and whom it waits for."""
-    running = [job for job in jobs if job.state == "running" and job.runner == "local"]
+    running = in_places(jobs)
     words: dict[str, str] = {}
     ahead = [] if len(running) < num_slots else running
     for place, job in enumerate(queue_of(jobs), start=1):

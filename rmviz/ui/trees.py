@@ -6,13 +6,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from rmviz.data.load import dataset_frame
 from rmviz.plots.captions import caption
 from rmviz.plots.trees import MOST, search_tree
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
 from rmviz.store.workspace import Workspace
-from rmviz.training.tree_pairs import TREES
-from rmviz.ui import cached, diff, empty, export, frame, pickers, router, style
+from rmviz.training.tree_pairs import TREES, pairs_of
+from rmviz.ui import diff, empty, export, frame, pickers, router, style
 from rmviz.ui.tables import ROW_CLICK, clicked, record
 from rmviz.ui.words import counted, number, percent, plain
 
@@ -45,19 +46,16 @@ def nothing(workspace: Workspace) -> None:
 def browse(dataset: Artifact) -> None:
     """Key figures of all trees, then one of them."""
     _headline(dataset)
-    nodes = _nodes(dataset, dataset.id)
-    numbers = nodes["tree"].drop_duplicates().tolist()
-    tree = _tree_picker(numbers)
-    one = nodes[nodes["tree"] == tree].drop(columns="tree")
+    tree = _tree_picker(_numbers(dataset, dataset.id))
+    one, pairs = _nodes(dataset, dataset.id, tree), _pairs(dataset, dataset.id, tree)
     st.markdown(f"**Prompt** · {plain(str(one['prompt'].iloc[0]))}")
     best, root = one.iloc[int(one["paid"].to_numpy().argmax())], one.iloc[0]
     st.markdown(
         f"The best reply that search found is paid {number(best['paid'])}: **{plain(str(best['reply'])) or '(empty)'}**. "
         f"The first reply that the policy drew is paid {number(root['paid'])}: {plain(str(root['reply'])) or '(empty)'}."
     )
-    pairs = _pairs(dataset, tree)
     chosen = _pair_table(dataset, tree, pairs)
-    ends = list(zip(pairs["node_chosen"].astype(int), pairs["node_rejected"].astype(int), strict=True))
+    ends = [] if pairs.empty else list(zip(*(pairs[f"node_{side}"].astype(int) for side in _SIDES), strict=True))
     figure = search_tree(one, ends, chosen=chosen)
     st.plotly_chart(style.compact(figure, 620), key=f"tree-{dataset.id}-{tree}-{chosen}", config=style.PLAIN_CHART)
     left_out = f" Of {len(one):,} nodes, the {MOST} visited most are drawn." if len(one) > MOST else ""
@@ -86,6 +84,10 @@ def _headline(dataset: Artifact) -> None:
     ]
     if (share := figures.get("best_of_optimum")) is not None:
         items.append(("of the optimum", percent(share), "what the best found reaches"))
+    if judged := figures.get("judged"):
+        items.append(
+            ("no score", f"{int(figures['unjudged']):,}", f"of {int(judged):,} replies judged; they are paid 0")
+        )
     st.html(style.figures(items))
 
 
@@ -101,11 +103,6 @@ def _tree_picker(numbers: list[int]) -> int:
     tree = st.selectbox("Tree", numbers, key="pick-tree", format_func=lambda one: f"Tree {one}", width=180)
     pickers.keep_in_url("tree", str(tree))
     return int(tree)
-
-
-def _pairs(dataset: Artifact, tree: int) -> pd.DataFrame:
-    rows = cached.dataset(dataset)
-    return rows[rows["tree"] == tree].reset_index(drop=True)
 
 
 def _pair_table(dataset: Artifact, tree: int, pairs: pd.DataFrame) -> int:
@@ -169,5 +166,15 @@ def _choose(pair: Any) -> None:
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the trees")
-def _nodes(_dataset: Artifact, dataset_id: str) -> pd.DataFrame:
-    return load_table(_dataset.path(TREES))
+def _numbers(_dataset: Artifact, dataset_id: str) -> list[int]:
+    return load_table(_dataset.path(TREES), columns=["tree"])["tree"].drop_duplicates().tolist()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _nodes(_dataset: Artifact, dataset_id: str, tree: int) -> pd.DataFrame:
+    return load_table(_dataset.path(TREES), filters=[("tree", "==", tree)]).drop(columns="tree")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _pairs(_dataset: Artifact, dataset_id: str, tree: int) -> pd.DataFrame:
+    return dataset_frame(_dataset, beginning=pairs_of(tree))

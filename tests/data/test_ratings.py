@@ -11,7 +11,8 @@ from rmviz.data.load import dataset_frame, dataset_problems, dataset_ratings
 from rmviz.data.rate import compared_items, run
 from rmviz.data.ratings import ELO, elo, fitted, groups_of
 from rmviz.errors import ConfigError, DataError
-from rmviz.jobs.run import run_job
+from rmviz.jobs.records import read_job
+from rmviz.jobs.run import job_key, run_job
 from rmviz.ranks import spearman
 from rmviz.store.workspace import Workspace
 from rmviz.types import Pair
@@ -67,6 +68,40 @@ def test_laws_of_the_fit():
     np.testing.assert_allclose(ties.strength, 0, atol=1e-8)
     more = fitted(8, *(np.tile(one, 4) for one in (first, second, score)))
     assert (more.error < 0.55 * found.error).all()
+
+
+def test_groups_of_every_size_are_rated_as_each_by_itself(monkeypatch):
+    monkeypatch.setattr("rmviz.data.ratings._MOST_ENTRIES", 40)  # several rounds of one size
+    rng = np.random.default_rng(3)
+    sizes = rng.permutation([2] * 25 + [3] * 9 + [7] * 2)
+    number = rng.permutation(sizes.sum())  # items of a group are not side by side
+    parts = [drawn(rng.normal(size=(1, n)), 12, rng) for n in sizes]
+    start = np.cumsum(sizes) - sizes
+    first, second = (
+        np.concatenate([number[part[side] + at] for part, at in zip(parts, start, strict=True)]) for side in (0, 1)
+    )
+    told = []
+    found = fitted(
+        len(number), first, second, np.concatenate([part[2] for part in parts]), told=lambda *now: told.append(now)
+    )
+    assert len(set(found.group)) == len(sizes)
+    for part, at, n in zip(parts, start, sizes, strict=True):
+        alone, its = fitted(int(n), *part), number[at : at + n]
+        np.testing.assert_allclose(found.strength[its], alone.strength, atol=1e-8)
+        np.testing.assert_allclose(found.error[its], alone.error, rtol=1e-8)
+    done = [now for now, _ in told]
+    assert done == sorted(done) and done[-1] == len(number) and len(set(done)) > 6
+
+
+def test_errors_are_those_of_a_dense_inverse():
+    rng = np.random.default_rng(4)
+    first, second, score = drawn(rng.normal(size=(1, 6)), 20, rng)
+    found = fitted(6, first, second, score, prior=2.0)
+    won = 1 / (1 + np.exp(found.strength[second] - found.strength[first]))
+    sides = np.eye(6)[first] - np.eye(6)[second]
+    covariance = np.linalg.inv(sides.T @ (sides * (won * (1 - won))[:, None]) + np.eye(6) / 4)
+    centring = np.eye(6) - 1 / 6
+    np.testing.assert_allclose(found.error**2, np.diag(centring @ covariance @ centring), rtol=1e-6)
 
 
 def test_an_item_that_always_wins_stays_finite_and_is_first():
@@ -172,3 +207,27 @@ def test_groups_that_were_never_compared_are_rated_apart_when_asked(space, tmp_p
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ConfigError):
         RatingsConfig(**{"source": "x", **wrong})
+
+
+def test_ratings_tell_their_progress_and_end_when_they_are_cancelled(space, tmp_path):
+    rows = [versus("one", "two", prompt=f"q{number}") for number in range(5000)]
+    told = []
+    file = tmp_path / "comparisons.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = RatingsConfig(source=str(file))
+
+    def cancelled(kind, step, total, rate, metrics):
+        told.append(step)
+        if step >= 70:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job("data.ratings", config, space, run, cancelled)
+    assert (
+        not space.list("dataset") and read_job(space.job_folder(job_key("data.ratings", config))).state == "cancelled"
+    )
+    assert told == sorted(told) and told[0] == 0 and any(30 <= step < 60 for step in told)
+    told.clear()
+    artifact = run_job("data.ratings", config, space, run, lambda kind, step, total, *_: told.append((step, total)))
+    assert artifact.metrics["num_pairs"] == artifact.metrics["num_groups"] == 5000
+    assert told[-1] == (100, 100) and told == sorted(told)

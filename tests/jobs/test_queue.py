@@ -20,7 +20,19 @@ from rmviz.configs.world import WorldDataConfig
 from rmviz.errors import ConfigError, NotFoundError
 from rmviz.jobs import queue
 from rmviz.jobs.locks import is_held, locked
-from rmviz.jobs.records import CONFIG, LOG, METRICS, STATE, Job, find_job, list_jobs, queue_of, read_job, tail
+from rmviz.jobs.records import (
+    CONFIG,
+    LOG,
+    METRICS,
+    STATE,
+    Job,
+    find_job,
+    in_places,
+    list_jobs,
+    queue_of,
+    read_job,
+    tail,
+)
 from rmviz.jobs.runners import LocalRunner
 from rmviz.jobs.settings import QueueSettings, write_settings
 from rmviz.jobs.supervisor import FOLDER, Supervisor
@@ -318,6 +330,27 @@ def test_a_job_of_several_gpus_takes_as_many_places_and_is_not_overtaken(tmp_pat
     monkeypatch.setattr("rmviz.jobs.supervisor._own_jobs", lambda workspace: waiting)
     supervisor.tick()
     assert started == ["one", "two"]
+
+
+def test_jobs_of_one_process_take_the_place_of_the_one_it_was_started_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("rmviz.jobs.supervisor.gpu_names", lambda: ("a", "b", "c", "d"))
+    supervisor = Supervisor(Workspace(tmp_path))
+    supervisor.settings = QueueSettings(slots=4)
+
+    def job(key: str, pid: int, slot: int, *, wanted: int = 1, runner: str = "local") -> Job:
+        return Job(
+            key=key, kind="recipe", state="running", folder=tmp_path, pid=pid, slot=slot, runner=runner, detached=slot >= 0,
+            config={"num_processes": wanted},
+        )  # fmt: skip
+
+    recipe, step, other = job("recipe", 7, 1), job("step", 7, -1, wanted=3), job("other", 8, 0)
+    on_ray, its_step = job("on ray", 9, 0, runner="ray"), job("its step", 9, -1)
+    for jobs in ([recipe, step], [step, recipe], [on_ray, step, its_step, recipe]):
+        assert in_places(jobs) == [recipe]
+        waiting = replace(other, key="waiting", state="queued", config={"num_processes": 2})
+        assert supervisor._free_slot(waiting, jobs) == 2
+    assert in_places([step, recipe, other, replace(other, key="queued", pid=10, state="queued")]) == [recipe, other]
+    assert in_places([job("by hand", 7, -1), step]) == [step]
 
 
 def test_each_process_gets_a_gpu_of_its_own(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@ import inspect
 import json
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,10 @@ from rmviz.configs.world import WorldDataConfig
 from rmviz.errors import ConfigError
 from rmviz.jobs.elapsed import ELAPSED, Stopwatch, elapsed
 from rmviz.jobs.locks import locked
-from rmviz.jobs.records import METRICS, read_job
+from rmviz.jobs.records import METRICS, Job, list_jobs, read_job
 from rmviz.jobs.run import job_key
+from rmviz.jobs.settings import QueueSettings
+from rmviz.jobs.supervisor import Supervisor
 from rmviz.recipes import job
 from rmviz.store.experiments import Experiment, figure_of, keep_experiment, read_experiment
 from rmviz.store.workspace import Workspace
@@ -98,6 +101,25 @@ def test_steps_are_jobs_of_their_own_and_tell_the_recipes_progress(space, calls)
     assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
     assert lines[-1]["total"] == 200 and lines[-1]["step"] == 200
     assert read_experiment(found).figures[0].mean == 40
+
+
+def test_a_recipe_and_its_step_take_one_place_of_the_queue(space, calls, monkeypatch):
+    supervisor, rooms = Supervisor(space), {}
+    real = job.execute
+
+    def looked(kind, config, space, listener):
+        def heard(*told):
+            running = list_jobs(space)
+            waiting = Job(key="next", kind=kind, state="queued", folder=space.root)
+            for slots in (1, 2):
+                supervisor.settings = QueueSettings(slots=slots)
+                rooms.setdefault((len(running), slots), supervisor._free_slot(waiting, running))
+
+        return real(kind, config, space, heard)
+
+    monkeypatch.setattr(job, "execute", looked)
+    execute("recipe", replace(CONFIG, num_seeds=1), space)
+    assert rooms == {(2, 1): None, (2, 2): 0}
 
 
 def test_an_interrupted_recipe_goes_on_where_it_was(space, calls, tmp_path):

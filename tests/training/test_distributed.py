@@ -13,15 +13,22 @@ import psutil
 import pytest
 import torch
 from training.test_reward_training import SIZES, tokenizer, toy_config, toy_dataset
+from training.test_trl_policies import pairs as world_pairs
+from training.test_trl_policies import tiny
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from rmviz.configs.trl_policies import DPOConfig
+from rmviz.configs.world import WorldPolicyConfig
+from rmviz.data.keep import keep_dataset
 from rmviz.data.load import dataset_texts
 from rmviz.errors import ConfigError
 from rmviz.jobs import queue
 from rmviz.jobs.records import Job, last_words, read_job
 from rmviz.models.load import from_artifact
+from rmviz.models.policy_files import keep_policy, load_policy
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
+from rmviz.training.preferences import reply_log_probs
 
 NUM_STEPS = 24
 
@@ -87,6 +94,29 @@ def test_two_processes_reach_what_one_reaches(space, base):
     np.testing.assert_allclose(rewards(found[1], space), rewards(found[0], space), atol=1e-4)
     names = [artifact.name for artifact in space.list("reward_model")]
     assert sorted(names) == ["rm1", f"rm1@step-{NUM_STEPS // 2}", "rm2", f"rm2@step-{NUM_STEPS // 2}"]
+
+
+@pytest.mark.slow
+def test_dpo_in_two_processes_reaches_what_one_reaches(space):
+    policy, given = tiny(), world_pairs(60)
+    keep_policy(space, policy, name="lm", key="lm", config=WorldPolicyConfig(), parents=(), metrics={})
+    keep_dataset(space, given, name="pairs", heldout=0.2, seed=0)
+    settings = {
+        "policy": "lm", "dataset": "pairs", "batch_size": 8, "learning_rate": 1e-3, "num_epochs": 2.0, "max_new_tokens": 8,
+        "num_looks": 1, "num_watched": 8,
+    }  # fmt: skip
+    rows = [policy.encode(pair.prompt, reply) for pair in given for reply in (pair.chosen, pair.rejected)]
+
+    def log_probs(artifact: Artifact) -> np.ndarray:
+        return np.array(reply_log_probs(load_policy(artifact), rows))
+
+    found = []
+    for number in (1, 2):
+        config = DPOConfig(**settings, name=f"dpo{number}", num_processes=number)
+        found.append(result(space, queue.launch("train.dpo", config, space)))
+    before, one, two = (log_probs(artifact) for artifact in (space.resolve("lm"), *found))
+    assert np.abs(one - before).mean() > 0.1
+    np.testing.assert_allclose(two, one, atol=0.01 * np.abs(one - before).mean())
 
 
 @pytest.mark.slow

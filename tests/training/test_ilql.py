@@ -111,6 +111,51 @@ def test_by_turn_the_score_counts_only_after_the_environment_has_written() -> No
     assert own_tokens(r" \[\w\]", prefixes[:4], prefixes[4]).tolist() == [True, True, False, True]
 
 
+class Rain:
+    """Pays 1 for each rain and takes 2 for each garden, whoever says it."""
+
+    name = "rain"
+
+    def score(self, texts):
+        words = [text.reply.replace(".", " ").split() for text in texts]
+        return np.array([some.count("rain") - 2 * some.count("garden") for some in words], np.float32)
+
+
+def test_two_turns_of_a_conversation_are_paid_what_each_led_to(tmp_path: Path) -> None:
+    space, tokenizer = Workspace(tmp_path), world_tokenizer()
+    model = language_model(WorldPolicyConfig(d_model=16, num_blocks=1), len(tokenizer))
+    policy = Policy(model.eval(), tokenizer, format="transcript", max_length=64)
+    replies = [
+        "rain rain garden.\n\nHuman: rain\n\nAssistant: garden rain rain", "rain\n\nHuman: garden\n\nAssistant: rain",
+    ]  # fmt: skip
+    given = [Text(text_id=str(place), prompt="rain", reply=reply) for place, reply in enumerate(replies)]
+    keep_dataset(space, given, name="flights", heldout=0.0, seed=0)
+    turns = {
+        "reward_source": "reward",
+        "reward": "rain",
+        "shaping": "turn",
+        "environment": r"\n\nHuman:.*?\n\nAssistant:",
+    }
+
+    def rewards(**changes):
+        one = config(**{**turns, "gamma": 1.0, "standardise": False, **changes})
+        return [row.rewards for row in episodes(one, policy, space.resolve("flights"), Rain(), lambda done: None).rows]
+
+    long, short = rewards()
+    # the first turn and its answer hold 3 rain and a garden; what the second adds, 2 rain and a garden, is worth 0
+    assert long == pytest.approx([0, 0, 0, 1, 0, 0, 0, 0], abs=1e-6)
+    assert short == pytest.approx([-1, 0, 1], abs=1e-6)  # answered with a garden; then one rain more
+    halved = rewards(gamma=0.5)[0]
+    assert halved == pytest.approx([0, 0, 0, 0.5, -0.5, -0.5, -0.5, 0], abs=1e-6)
+    for gamma in (1.0, 0.5):
+        for standardise in (False, True):
+            after = rewards(gamma=gamma, standardise=standardise)
+            plain = rewards(gamma=gamma, standardise=standardise, shaping="none")
+            for one, other in zip(plain, after, strict=True):
+                discounts = gamma ** np.arange(len(one))
+                assert (discounts * other).sum() == pytest.approx((discounts * one).sum(), abs=1e-6)
+
+
 def test_signs_are_plus_and_minus_one_and_pairs_without_a_difference_are_left_out(tmp_path: Path) -> None:
     space, prompt = Workspace(tmp_path), "flight 7 from ad"
     replies = ["left ac", "right ae", "up ad", "right ae"]

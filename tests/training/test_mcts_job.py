@@ -1,5 +1,6 @@
 """Preference data from tree search: exact counts of policy calls, pairs that can be checked, exact resume, clear words."""
 
+import pandas as pd
 import pytest
 from packers import packer
 
@@ -18,7 +19,7 @@ from rmviz.training import mcts_job
 from rmviz.training.mcts import search
 from rmviz.training.mcts_job import Blocks, run
 from rmviz.training.rewards import Truth
-from rmviz.training.tree_pairs import TREES
+from rmviz.training.tree_pairs import TREES, pairs_of
 from rmviz.training.tree_policy import TreePolicy
 from rmviz.types import Text
 from rmviz.world.knapsack import Instance, Knapsack
@@ -102,6 +103,15 @@ def test_pairs_are_worth_what_they_say_and_their_nodes_are_in_the_trees(made):
     root = trees[trees["parent"] == -1]
     assert (root["visits"] == 8).all() and (trees.groupby("tree")["paid"].max() <= 1).all()
     assert made.metrics["best"] >= made.metrics["sampled"] and 0 < made.metrics["best_of_optimum"] <= 1
+
+
+def test_pairs_of_one_tree_are_read_alone(made):
+    frame = dataset_frame(made)
+    assert frame["tree"].nunique() > 2
+    for tree, rows in frame.groupby("tree"):
+        alone = dataset_frame(made, beginning=pairs_of(tree))
+        pd.testing.assert_frame_equal(alone, rows.reset_index(drop=True))
+    assert dataset_frame(made, beginning=pairs_of(99)).empty
 
 
 @pytest.mark.parametrize("method", ["mcts", "two_samples"])
