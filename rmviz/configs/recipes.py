@@ -40,8 +40,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "reward-ensemble": Recipe(
         title="Reward ensemble",
-        sentence="Reward models that differ by seed and data: where do they disagree, and does mean − λ·std keep a policy "
-        "honest? Seeds share the world, its language model and the replies; the reward models are trained anew.",
+        sentence="Reward models of the same labels that differ by their seed: where do they disagree, and does their mean, or "
+        "mean − λ·std, choose better than one of them? Seeds share the world's language model and the replies; the labels "
+        "are drawn anew, and the reward models trained.",
     ),
     "ilql-lander": Recipe(
         title="ILQL on the lander",

@@ -1,8 +1,8 @@
 """The recipe reward-ensemble: does what is chosen by several reward models exploit them less than what one chooses?
 
 On the planted world, whose true reward is known: best-of-n by one reward model, by an ensemble's mean, and by its mean less
-its disagreement. Each member is trained on a draw of its own of the same few labels, so an ensemble sees more distinct ones than
-one model does: it is not a comparison at one label budget.
+its disagreement. All have the same labels: one pool for each seed, all of which every member is trained on, so that members
+differ by their seed (head, order of pairs) alone, and one model is a member by itself, taken as the mean over members.
 """
 
 import random
@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from rmviz.configs.base import to_dict
 from rmviz.configs.ensemble import EnsembleConfig
+from rmviz.configs.recipes import RecipeConfig
+from rmviz.configs.world import WorldDataConfig
 from rmviz.jobs.elapsed import elapsed
-from rmviz.models.ensemble import Scale, conservative, on_scales, open_ensemble
+from rmviz.models.ensemble import RECORD, Scale, conservative, on_scales, open_ensemble
 from rmviz.models.policy_files import load_policy
 from rmviz.qdaif.statistics import best_of_weights
 from rmviz.ranks import standardised
@@ -28,58 +31,64 @@ from rmviz.world.tasks import task_named
 from rmviz.world.truth import true_reward
 
 Execute = Callable[[str, Any], Artifact]
-_STEPS = ("world", "world-lm")
+_LM = "world-lm"
 _NS = (1, 2, 4, 8, 16, 32, 64)
 ONE, MEAN, LESS = _WAYS = ("one model", "mean", "mean less disagreement")
-_NUM_MEMBERS, _NUM_PAIRS, _PENALTY = 4, 600, 1.0
+_NUM_MEMBERS, _PENALTY = 4, 1.0
+_POOL, _HELDOUT = 1200, 0.5
+"""Pairs of a seed's pool, and the share of them that is only measured on: few labels, so that the models err."""
+
 _NUM_PROMPTS, _NUM_SAMPLES, _TEMPERATURE = 32, 64, 1.3
 
 
 def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
     """Train the ensembles, sample replies, choose the best of n by each way, and pay them by the true reward.
 
-    Each ensemble draws from few labels, so that its members err. `promised` and `kept` are how far a chooser's own reward,
-    and the true one, rise from n = 1 to the largest n, in standard deviations of each over all replies: a gap between them
-    is over-optimisation.
+    `promised` and `kept` are how far a chooser's own reward, and the true one, rise from n = 1 to the largest n, in standard
+    deviations of each over all replies: the `gap` between them is over-optimisation.
     """
-    start = time.monotonic()
-    steps = [(kind, config) for name, kind, config in demo_configs() if name in _STEPS]
-    for number, (kind, config) in enumerate(steps):
-        report(number, len(steps) + num_seeds + 1)
-        execute(kind, config)
-    settings = _settings(space)
-    ensembles = []
+    start, total, ensembles = time.monotonic(), num_seeds + 2, list[Artifact]()
+    report(0, total)
+    lm = execute(*next((kind, config) for name, kind, config in demo_configs() if name == _LM))
     for number in range(num_seeds):
-        report(len(steps) + number, len(steps) + num_seeds + 1)
-        own = EnsembleConfig(**settings, name=f"ensemble-{seed + number + 1}", seed=100 * (seed + number))
-        ensembles.append(execute("train.ensemble", own))
-    report(len(steps) + num_seeds, len(steps) + num_seeds + 1)
-    texts = _replies(space)
+        report(1 + number, total)
+        ensembles.append(_ensemble(execute, lm, seed + number))
+    report(1 + num_seeds, total)
+    texts = _replies(lm)
     gold = np.array([true_reward(text.reply) for text in texts])
     chosen = [_choices(open_ensemble(one, space).member_rewards(texts), one, gold) for one in ensembles]
-    num_train = int(space.resolve("world", "dataset").metrics["num_train"])
-    experiment = _experiment(chosen, ensembles, num_train, seed, elapsed(report, start))
-    report(len(steps) + num_seeds + 1, len(steps) + num_seeds + 1)
-    return keep_experiment(
-        space,
-        experiment,
-        name="reward-ensemble",
-        key=report.key,
-        config={"num_seeds": num_seeds, "seed": seed, **settings},
-    )
+    labels = [_num_labels(space, one) for one in ensembles]
+    experiment = _experiment(chosen, ensembles, labels, seed, elapsed(report, start))
+    report(total, total)
+    config = RecipeConfig(name="reward-ensemble", num_seeds=num_seeds, seed=seed)
+    return keep_experiment(space, experiment, name="reward-ensemble", key=report.key, config=to_dict(config))
 
 
-def _settings(space: Workspace) -> dict[str, Any]:
-    return {
-        "dataset": space.resolve("world", "dataset").id, "base": space.resolve("world-lm", "policy").id,
-        "format": "transcript", "max_length": 128, "batch_size": 16, "learning_rate": 1e-3,
-        "num_members": _NUM_MEMBERS, "num_pairs": _NUM_PAIRS, "penalty": _PENALTY,
+def _ensemble(execute: Execute, lm: Artifact, seed: int) -> Artifact:
+    """Members trained on all of one pool of labels; their seeds are shared with no other ensemble."""
+    own = WorldDataConfig(name=f"labels-{seed + 1}", num_pairs=_POOL, heldout=_HELDOUT, seed=1000 + seed)
+    pool = execute("world.data", own)
+    return execute(
+        "train.ensemble",
+        EnsembleConfig(
+            dataset=pool.id, base=lm.id, name=f"ensemble-{seed + 1}", format="transcript", max_length=128, batch_size=16,
+            learning_rate=1e-3, num_members=_NUM_MEMBERS, penalty=_PENALTY, resample=False, seed=_NUM_MEMBERS * seed,
+        ),
+    )  # fmt: skip
+
+
+def _num_labels(space: Workspace, ensemble: Artifact) -> int:
+    """Pairs that each member was trained on: the same ones."""
+    (number,) = {
+        int(space.resolve(one, "reward_model").metrics["num_pairs"])
+        for one in ensemble.read_json(RECORD)["members"]
     }  # fmt: skip
+    return number
 
 
-def _replies(space: Workspace) -> list[Text]:
+def _replies(lm: Artifact) -> list[Text]:
     """Replies of the world's language model, warmer than it was trained: `_NUM_SAMPLES` to each prompt, side by side."""
-    policy = load_policy(space.resolve("world-lm", "policy"))
+    policy = load_policy(lm)
     task, rng = task_named("world"), random.Random("ensemble")
     prompts = [task.prompt(rng) for _ in range(_NUM_PROMPTS)]
     asked = [prompt for prompt in prompts for _ in range(_NUM_SAMPLES)]
@@ -94,7 +103,7 @@ _Chosen = Mapping[str, Mapping[str, Float[np.ndarray, " n"]]]
 def _choices(
     rewards: Float[np.ndarray, "member text"], ensemble: Artifact, gold: Float[np.ndarray, " text"]
 ) -> _Chosen:
-    record = ensemble.read_json("ensemble.json")
+    record = ensemble.read_json(RECORD)
     scales = [Scale(*both) for both in zip(record["offsets"], record["factors"], strict=True)]
     choosers = {
         ONE: list(on_scales(rewards, scales)),
@@ -119,29 +128,17 @@ def best_of(proxy: Float[np.ndarray, " text"], value: Float[np.ndarray, " text"]
     return np.array([float((ordered @ best_of_weights(_NUM_SAMPLES, n)).mean()) for n in _NS])
 
 
-def labels_seen(num_train: int, num_members: int) -> int:
-    """Distinct labels that members see together, in expectation.
-
-    Each draws `_NUM_PAIRS` of `num_train` pairs and trains on a bootstrap of its draw, which leaves out 1 in e of them.
-    """
-    drawn = min(_NUM_PAIRS, num_train)
-    own = drawn * (1 - (1 - 1 / drawn) ** drawn)
-    return round(num_train * (1 - (1 - own / num_train) ** num_members))
-
-
 def _experiment(
-    chosen: Sequence[_Chosen], ensembles: Sequence[Artifact], num_train: int, seed: int, seconds: float
+    chosen: Sequence[_Chosen], ensembles: Sequence[Artifact], labels: Sequence[int], seed: int, seconds: float
 ) -> Experiment:
-    one, all_ = (labels_seen(num_train, number) for number in (1, _NUM_MEMBERS))
     figures = _figures(chosen, ensembles)
     of = {figure.name: figure for figure in figures}
-    gain, promised, kept = of["gain"], of["promised_one"], of["kept_one"]
-    sure = gain.low is not None and (gain.low > 0 or (gain.high or 0) < 0)
     found = [
-        f"Of {_NS[-1]} replies, the one that mean less disagreement chooses is worth {gain.mean:+.2f} against the choice of one "
-        f"reward model{'' if sure else ', which may be chance'} ({len(ensembles)} ensembles of {_NUM_MEMBERS} members; an "
-        f"ensemble has seen about {all_:,} distinct labels, one model about {one:,}, and part of a gain may come of that).",
-        f"One model's own reward rises by {promised.mean:.2f} standard deviations and the true one by {kept.mean:.2f}; for mean "
+        f"Of {_NS[-1]} replies, against the choice of one reward model, the one that the mean of {_NUM_MEMBERS} chooses is worth "
+        f"{_told(of['gain_mean'])} and the one that mean less disagreement chooses {_told(of['gain_less'])} "
+        f"({len(ensembles)} ensembles, each with the same {np.mean(labels):,.0f} labels as one model).",
+        f"From 1 reply to {_NS[-1]} one model's own reward rises by {of['promised_one'].mean:.2f} standard deviations and the true "
+        f"one by {of['kept_one'].mean:.2f}; for the mean by {of['promised_mean'].mean:.2f} and {of['kept_mean'].mean:.2f}, for mean "
         f"less disagreement by {of['promised_less'].mean:.2f} and {of['kept_less'].mean:.2f}: the gap is over-optimisation.",
         f"Members disagree by {of['disagreement'].mean:.3g} on held-out texts and by {of['disagreement_far'].mean:.3g} on the "
         "same words in random order.",
@@ -155,13 +152,20 @@ def _experiment(
     )
     return Experiment(
         title="Reward ensemble", found=found, figures=figures,
-        arms=[{"name": way, "members": 1 if way == ONE else _NUM_MEMBERS, "distinct labels (about)": one if way == ONE else all_,
+        arms=[{"name": way, "members": 1 if way == ONE else _NUM_MEMBERS, "labels": float(np.mean(labels)),
                "penalty": _PENALTY if way == LESS else 0.0} for way in _WAYS],
         curves=[Curves(title="Best of n", meaning=meaning, x="replies to choose from", y="true reward", rows=points)],
         facts={"n": list(_NS), "num_prompts": _NUM_PROMPTS, "temperature": _TEMPERATURE},
         links=[one.id for one in ensembles], seeds=len(ensembles), seconds=seconds,
         command=f"rmviz recipe reward-ensemble --seeds {len(ensembles)} --seed {seed}",
     )  # fmt: skip
+
+
+def _told(gain: Figure) -> str:
+    """A difference, and whether its sign is sure."""
+    sure = gain.low is not None and gain.high is not None and (gain.low > 0 or gain.high < 0)
+    interval = "" if gain.low is None else f" [{gain.low:+.2f}, {gain.high:+.2f}]"
+    return f"{gain.mean:+.2f}{interval}{'' if sure else ', which may be chance,'}"
 
 
 def _figures(chosen: Sequence[_Chosen], ensembles: Sequence[Artifact]) -> list[Figure]:
@@ -174,13 +178,16 @@ def _figures(chosen: Sequence[_Chosen], ensembles: Sequence[Artifact]) -> list[F
                       [own[way]["proxy"][-1] for own in chosen], unit="sd"),
             figure_of(f"kept_{short}", f"Rise of the true reward from n = 1 to {_NS[-1]}, by {way}.",
                       [own[way]["risen"][-1] for own in chosen], unit="sd"),
+            figure_of(f"gap_{short}", f"promised_{short} − kept_{short}: over-optimisation by {way}.",
+                      [own[way]["proxy"][-1] - own[way]["risen"][-1] for own in chosen], unit="sd"),
         ]  # fmt: skip
-    less = [own[LESS]["gold"][-1] - own[ONE]["gold"][-1] for own in chosen]
-    mean = [own[LESS]["gold"][-1] - own[MEAN]["gold"][-1] for own in chosen]
-    figures += [
-        figure_of("gain", f"gold_less − gold_one at n = {_NS[-1]}; above 0: the ensemble helps.", less, unit="reward"),
-        figure_of("gain_penalty", "gold_less − gold_mean; above 0: the penalty helps.", mean, unit="reward"),
-    ]
+    for name, way, other, meaning in (
+        ("gain_mean", MEAN, ONE, "gold_mean − gold_one; above 0: the ensemble helps."),
+        ("gain_less", LESS, ONE, "gold_less − gold_one; above 0: the ensemble helps."),
+        ("gain_penalty", LESS, MEAN, "gold_less − gold_mean; above 0: the penalty helps."),
+    ):
+        paired = [own[way]["gold"][-1] - own[other]["gold"][-1] for own in chosen]
+        figures.append(figure_of(name, f"{meaning} Paired by seed.", paired, unit="reward"))
     for name, metric, meaning, unit in (
         ("accuracy_members", "accuracy_members", "Held-out accuracy of one member, mean over members.", "share"),
         ("accuracy_mean", "accuracy_mean", "Held-out accuracy of the members' mean.", "share"),

@@ -84,8 +84,15 @@ class Lander:
         """Where it begins."""
         return next(place for place, sign in self.cells.items() if sign == "L")
 
-    def reached(self, place: Place, move: str) -> dict[Place, Fraction]:
+    def reached(self, place: Place, move: str) -> Mapping[Place, Fraction]:
         """Where a move leads, with what probability; whatever runs into a rock or off the map stays."""
+        return self._reached[place, move]
+
+    @cached_property
+    def _reached(self) -> dict[tuple[Place, str], dict[Place, Fraction]]:
+        return {(place, move): self._drawn_from(place, move) for place in self.cells for move in MOVES}
+
+    def _drawn_from(self, place: Place, move: str) -> dict[Place, Fraction]:
         names = list(MOVES)
         at = names.index(move)
         sides = (names[at - 1], names[(at + 1) % 4])

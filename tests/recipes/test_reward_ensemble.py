@@ -8,6 +8,7 @@ from rmviz.recipes import reward_ensemble as recipe
 from rmviz.store.artifact import write_json
 from rmviz.store.experiments import Experiment
 from rmviz.store.workspace import Workspace
+from rmviz.training.ensemble import member_configs
 
 PROMPTS = 3
 
@@ -47,24 +48,47 @@ def test_members_that_err_apart_are_exploited_less_together(replies, tmp_path):
         rewards = replies + 1.5 * rng.normal(size=(4, len(replies)))
         ensembles.append(ensemble(Workspace(tmp_path), rewards))
         chosen.append(recipe._choices(rewards, ensembles[-1], replies))
-    experiment = recipe._experiment(chosen, ensembles, 6800, 0, 1.0)
+    experiment = recipe._experiment(chosen, ensembles, [580, 600, 620], 0, 1.0)
     of = {one.name: one for one in experiment.figures}
-    assert of["gain"].low > 0 and of["gold_mean"].mean > of["gold_one"].mean
-    assert of["promised_one"].mean > of["kept_one"].mean > 0
-    assert of["error_correlation"].mean is None and of["gain"].n == 3
+    assert of["gain_mean"].low > 0 and of["gold_mean"].mean > of["gold_one"].mean
+    assert of["promised_one"].mean > of["kept_one"].mean > 0 and of["gap_mean"].mean < of["gap_one"].mean
+    assert of["gap_one"].mean == pytest.approx(of["promised_one"].mean - of["kept_one"].mean)
+    assert of["error_correlation"].mean is None and of["gain_less"].n == 3
     assert Experiment.from_json(experiment.to_json()).told()["gold_one"]["n"] == 3
+    assert f"worth +{of['gain_mean'].mean:.2f} [+{of['gain_mean'].low:.2f}, " in experiment.found[0]
     assert "may be chance" not in experiment.found[0] and len(experiment.curves[0].rows) == 3 * 3 * 7
-    alone = recipe._experiment(chosen[:1], ensembles[:1], 6800, 0, 1.0)
+    assert {arm["labels"] for arm in experiment.arms} == {600} and "the same 600 labels" in experiment.found[0]
+    alone = recipe._experiment(chosen[:1], ensembles[:1], [600], 0, 1.0)
     assert "may be chance" in alone.found[0]
-    assert [arm["distinct labels (about)"] for arm in experiment.arms] == [379, 1395, 1395]
-    assert "about 1,395 distinct labels, one model about 379" in experiment.found[0]
 
 
-def test_distinct_labels_are_those_of_the_draws():
-    seen = []
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        draws = [rng.choice(rng.choice(2000, recipe._NUM_PAIRS, replace=False), recipe._NUM_PAIRS) for _ in range(4)]
-        seen.append(len(np.unique(np.concatenate(draws))))
-    assert recipe.labels_seen(2000, 4) == pytest.approx(np.mean(seen), rel=0.02)
-    assert recipe.labels_seen(100, 1) == pytest.approx(63, abs=1), "a bootstrap of all pairs"
+def test_members_that_are_one_model_gain_nothing(replies, tmp_path):
+    """Against one model there is no difference but that of the members: one pool of labels, and one seed, choose alike."""
+    rewards = np.repeat(replies[None] + np.random.default_rng(2).normal(size=len(replies)), 4, axis=0)
+    own = recipe._choices(rewards, ensemble(Workspace(tmp_path), rewards), replies)
+    for way in (recipe.MEAN, recipe.LESS):
+        np.testing.assert_allclose(own[way]["gold"], own[recipe.ONE]["gold"])
+        np.testing.assert_allclose(own[way]["proxy"], own[recipe.ONE]["proxy"], atol=1e-5)
+
+
+def test_one_model_and_the_members_have_one_pool_of_labels_each_seed(tmp_path):
+    asked, made = [], []
+
+    def execute(kind, config):
+        asked.append((kind, config))
+        with Workspace(tmp_path).create("dataset", name=f"made-{len(asked)}") as draft:
+            draft.metrics["kind"] = kind
+        made.append(draft.kept)
+        return draft.kept
+
+    lm = execute("world.policy", None)
+    asked.clear()
+    for seed in range(3):
+        recipe._ensemble(execute, lm, seed)
+    pools, ensembles = asked[::2], asked[1::2]
+    assert {kind for kind, _ in pools} == {"world.data"} and len({config.seed for _, config in pools}) == 3
+    seeds = [one.seed for _, config in ensembles for one in member_configs(config)]
+    assert len(set(seeds)) == len(seeds) == 3 * recipe._NUM_MEMBERS
+    for number, (_, config) in enumerate(ensembles):
+        for one in member_configs(config):
+            assert (one.dataset, one.num_pairs, one.resample) == (made[2 * number + 1].id, 0, False)
