@@ -69,6 +69,7 @@ def _wandb(folder: Path, kind: str, config: Mapping[str, Any], project: str) -> 
     run = wandb.init(
         project=project, id=folder.name, name=str(config.get("name") or folder.name), job_type=kind,
         config=dict(config), dir=str(folder), resume="allow",
+        reinit="create_new",  # a recipe's own run stays open while its steps have theirs
     )  # fmt: skip
 
     def tell(kind: str, step: int, total: int, rate: float, metrics: Mapping[str, float]) -> None:

@@ -38,6 +38,39 @@ def test_wandb_gets_every_figure_at_its_step(tmp_path, monkeypatch):
     assert (asked["project"], asked["id"], asked["resume"]) == ("rm", "key", "allow")
 
 
+def test_a_recipe_and_its_steps_each_have_a_run_of_their_own(tmp_path, monkeypatch):
+    class Run:
+        def __init__(self, name):
+            self.name, self.steps, self.finished = name, [], False
+
+        def log(self, figures, step):
+            assert not self.finished, "wandb raises here"
+            self.steps.append(step)
+
+        def finish(self):
+            self.finished = True
+
+    runs = []
+
+    def init(*, id, reinit="default", **given):
+        """As wandb 0.31 does: unless told otherwise it gives back the run that is open."""
+        active = [run for run in runs if not run.finished]
+        if active and reinit != "create_new":
+            return active[-1]
+        runs.append(Run(id))
+        return runs[-1]
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    settings = QueueSettings(wandb_project="rm")
+    with observed(tmp_path / "recipe", "recipe", {}, settings, None) as recipe:
+        for number in (1, 2):
+            with observed(tmp_path / f"step{number}", "effects", {}, settings, None) as step:
+                step("effects", 7, 9, 0.5, {"loss": 1.0})
+            recipe("recipe", number, 2, 0.5, {})
+    assert {run.name: run.steps for run in runs} == {"recipe": [1, 2], "step1": [7], "step2": [7]}
+    assert all(run.finished for run in runs)
+
+
 @pytest.mark.parametrize(
     "settings, module",
     [(QueueSettings(tensorboard=True), "torch.utils.tensorboard"), (QueueSettings(wandb_project="p"), "wandb")],
