@@ -7,7 +7,7 @@ paid its own step reward, so Q and V are the world's, in its units.
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +20,7 @@ from rmviz.configs.ilql import IlqlConfig
 from rmviz.configs.recipes import RecipeConfig
 from rmviz.configs.world import TaskPolicyConfig
 from rmviz.data.keep import keep_dataset
+from rmviz.data.load import dataset_texts
 from rmviz.estimates import wilson
 from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy import Policy
@@ -29,7 +30,7 @@ from rmviz.store.experiments import Experiment, Figure, figure_of, keep_experime
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report, Text
 from rmviz.world.lander import MOVES, best_policy, evaluated
-from rmviz.world.lander_task import ENVIRONMENT, LanderTask, expectile_values
+from rmviz.world.lander_task import ENVIRONMENT, LanderTask, expectile_values, flown_values
 from rmviz.world.tasks import task_named
 
 Execute = Callable[[str, Any], Artifact]
@@ -72,17 +73,18 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
 
 
 def _sentence(name: str, rows: list[dict[str, Any]]) -> str:
-    q, v, worst, best = (
+    q, v, worst, worst_v, data, best = (
         100 * float(np.mean([row[key] for row in rows]))
-        for key in ("q_mean_error", "v_mean_error", "q_error", "v_best_mean_error")
+        for key in ("q_mean_error", "v_mean_error", "q_error", "v_error", "data_q_error", "v_best_mean_error")
     )
     where = {
         "slipping": "With slips, at τ = ½, Q and V are to be those of the unskilled flights themselves",
         "still": f"Without slips, at τ = {rows[0]['tau']:g}, they are to come near those of the best policy",
     }[name]
     return (
-        f"{where}: Q is {q:.1f} % off dynamic programming at the same τ on average (the worst move {worst:.1f} %), V {v:.1f} %, "
-        f"and V is {best:.1f} % off the best policy's, all as shares of the span of the exact Q."
+        f"{where}: Q is {q:.1f} % off dynamic programming at the same τ on average (the worst move {worst:.1f} %, where that many "
+        f"flights leave {data:.1f} % open), V {v:.1f} % (the worst place {worst_v:.1f} %), and V is {best:.1f} % off the best "
+        "policy's, all as shares of the span of the exact Q."
     )
 
 
@@ -93,8 +95,15 @@ def _figures(name: str, rows: list[dict[str, Any]]) -> Iterator[Figure]:
         yield figure_of(
             f"{name}_{key}", f"{words}; a share of the span of the exact Q.", values, unit="share", target=target
         )
-    words = "Largest distance of learnt Q from that of dynamic programming at the same τ; a share of the span of the exact Q."
-    yield figure_of(f"{name}_q_worst", words, [row["q_error"] for row in rows], unit="share")
+    for key, own in (("q", "Q"), ("v", "V")):
+        words = f"Largest distance of learnt {own} from that of dynamic programming at the same τ; a share of the span of the exact Q."
+        values = [row[f"{key}_error"] for row in rows]
+        yield figure_of(f"{name}_{key}_worst", words, values, unit="share", target=f"at most {_TARGET:g}")
+        words = (
+            f"Largest distance of {own} by dynamic programming on the flights' own frequencies from that on the world's: what the "
+            "number of flights leaves open; a share of the span of the exact Q."
+        )
+        yield figure_of(f"{name}_{key}_data_worst", words, [row[f"data_{key}_error"] for row in rows], unit="share")
     words = "Share of seeds in which some flight by the moves of highest Q never ends, so that it has no regret."
     share = sum(row["regret"] is None for row in rows) / len(rows)
     low, high = wilson(share, len(rows))
@@ -118,15 +127,28 @@ def lander_run(
         "task.policy",
         TaskPolicyConfig(task="lander", num_steps=100, batch_size=32, d_model=32, num_blocks=1, seed=seed),
     )
+    data = _flights(space, task, num_flights, seed)
     config = IlqlConfig(
-        policy=lm.id, dataset=_flights(space, task, num_flights, seed).id, name=f"ilql-{task_name}", reward_source="reward",
+        policy=lm.id, dataset=data.id, name=f"ilql-{task_name}", reward_source="reward",
         reward=f"truth:{task_name}", shaping="token", environment=ENVIRONMENT, standardise=False, gamma=1.0, tau=tau,
         cql_weight=0.0, beta=8.0, learning_rate=1e-3, batch_size=64, num_steps=num_steps, num_looks=1, num_watched=16,
         max_new_tokens=40, seed=seed,
     )  # fmt: skip
     artifact = execute("train.ilql", config)
     figures = lander_figures(load_policy(artifact), task, tau, seed)
-    return {"tau": tau, "policy": artifact.id, **figures}
+    return {"tau": tau, "policy": artifact.id, **figures, **_data_errors(task, dataset_texts(data, "train"), tau)}
+
+
+def _data_errors(task: LanderTask, flights: Sequence[Text], tau: float) -> dict[str, float]:
+    """How far exact values of the flights' own frequencies are from those of the world: no learner of them is surer."""
+    step = float(task.step_reward)
+    exact = expectile_values(task.lander, task.behaviour(), step, tau)
+    flown = flown_values(task.lander, [(one.prompt, one.reply) for one in flights], step, tau)
+    span = float(np.ptp(exact[0]))
+    return {
+        f"data_{name}_error": float(np.abs(own - true).max() / span)
+        for name, own, true in zip(("q", "v"), flown, exact, strict=True)
+    }
 
 
 def lander_figures(policy: Policy, task: LanderTask, tau: float, seed: int = 0) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Lander:
         """Where it begins."""
         return next(place for place, sign in self.cells.items() if sign == "L")
 
-    def reached(self, place: Place, move: str) -> Mapping[Place, Fraction]:
+    def reached(self, place: Place, move: str) -> dict[Place, Fraction]:
         """Where a move leads, with what probability; whatever runs into a rock or off the map stays."""
         return self._reached[place, move]
 

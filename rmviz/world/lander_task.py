@@ -6,7 +6,7 @@ the step reward for each move, and the worth of the end; a craft that stops in t
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -165,7 +165,51 @@ def expectile_values(
                     chances[row, column, places[there]] += float(chance)
                 else:
                     paid[row, column] += float(chance) * float(ENDS[lander.cells[there]])
-    values = np.zeros(len(places))
+    return _fixed_point(paid, chances, behaviour, tau)
+
+
+def flown_values(
+    lander: Lander, flights: Iterable[tuple[str, str]], step_reward: float, tau: float
+) -> tuple[Float[np.ndarray, "free move"], Float[np.ndarray, " free"]]:
+    """The same by how often the moves of these flights led where: what their number alone leaves open is the difference.
+
+    Args:
+        lander: The world.
+        flights: Prompts and replies.
+        step_reward: What each move is paid.
+        tau: Expectile of V.
+
+    Raises:
+        DataError: Some move was never made in some place.
+    """
+    places = {place: row for row, place in enumerate([*lander.free, *lander.ends])}
+    moves, num_free = list(MOVES), len(lander.free)
+    counts = np.zeros((num_free, len(moves), len(places)))
+    for prompt, reply in flights:
+        at, words = named_place(prompt.split()[-1]), reply.split()
+        for move, name in zip(words[::2], words[1::2], strict=False):
+            there = named_place(name)
+            counts[places[at], moves.index(move), places[there]] += 1  # type: ignore[index]  # flights are of this world
+            at = there
+    made = counts.sum(2)
+    if not made.all():
+        row, column = np.argwhere(made == 0)[0]
+        raise DataError(
+            f"no flight moves {moves[column]} from {place_name(lander.free[row])}, so its value is not known; add flights"
+        )
+    shares = counts / made[..., None]
+    worths = np.array([float(ENDS[lander.cells[end]]) for end in lander.ends])
+    paid = step_reward + shares[..., num_free:] @ worths
+    return _fixed_point(paid, shares[..., :num_free], made / made.sum(1, keepdims=True), tau)
+
+
+def _fixed_point(
+    paid: Float[np.ndarray, "free move"],
+    chances: Float[np.ndarray, "free move free"],
+    behaviour: Float[np.ndarray, "free move"],
+    tau: float,
+) -> tuple[Float[np.ndarray, "free move"], Float[np.ndarray, " free"]]:
+    values = np.zeros(len(paid))
     while True:
         q = paid + chances @ values
         after = _expectiles(q, behaviour, tau)

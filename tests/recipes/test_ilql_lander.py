@@ -21,7 +21,7 @@ def test_a_short_run_knows_places_better_than_any_constant(tmp_path, monkeypatch
 
 
 def test_seeds_whose_flights_never_end_are_counted():
-    row = {f"{what}_error": 0.1 for what in ("q_mean", "v_mean", "v_best_mean", "q")}
+    row = {f"{what}_error": 0.1 for what in ("q_mean", "v_mean", "v_best_mean", "q", "v", "data_q", "data_v")}
     rows = [{**row, "regret": regret} for regret in (0.25, None, 0.75, None)]
     of = {one.name: one for one in ilql_lander._figures("still", rows)}
     assert of["still_endless"].mean == 0.5 and of["still_endless"].n == 4

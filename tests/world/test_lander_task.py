@@ -8,7 +8,7 @@ import pytest
 
 from rmviz.errors import ConfigError, DataError
 from rmviz.world.lander import MOVES, Lander, best_policy
-from rmviz.world.lander_task import LanderTask, expectile_values, still_lander
+from rmviz.world.lander_task import LanderTask, expectile_values, flown_values, still_lander
 from rmviz.world.tasks import Task, task_named, task_pair
 
 
@@ -81,6 +81,24 @@ def test_half_expectiles_are_the_behaviours_own_values() -> None:
         for p in [task.prompt_from(lander.start, rng) for _ in range(3000)]
     ]
     assert np.mean(flown) == pytest.approx(v[number[lander.start]], abs=4 * np.std(flown) / 3000**0.5)
+
+
+def test_values_of_the_flights_themselves_by_hand() -> None:
+    lander = Lander.parsed("LG", "0")
+    flights = [("flight 1 from aa", "up aa down aa left aa right ab"), ("flight 2 from aa", "right ab")]
+    q, v = flown_values(lander, flights, -0.1, 0.5)  # V = 2/5 · 0.9 + 3/5 · (V − 0.1)
+    assert v == pytest.approx([0.75]) and q == pytest.approx(np.array([[0.65, 0.9, 0.65, 0.65]]))
+    with pytest.raises(DataError, match="no flight moves down from aa"):
+        flown_values(lander, [("flight 1 from aa", "up aa left aa right ab")], -0.1, 0.5)
+
+
+def test_many_flights_have_the_values_of_their_world() -> None:
+    task, rng = LanderTask(), random.Random(4)
+    flights = [(prompt, task.reply(prompt, rng)) for prompt in (task.prompt(rng) for _ in range(4000))]
+    for tau in (0.5, 0.9):
+        q, v = flown_values(task.lander, flights, -0.04, tau)
+        exact_q, exact_v = expectile_values(task.lander, task.behaviour(), -0.04, tau)
+        assert 0 < np.abs(q - exact_q).max() < 0.1 and np.abs(v - exact_v).max() < 0.06, tau
 
 
 @pytest.mark.parametrize("slip", ["0", "1/5"])
