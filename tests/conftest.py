@@ -14,7 +14,7 @@ BROWSER = Path(__file__).with_name("browser")
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where tests that are alone are asked for, files that name no such test are not even imported."""
-    if not config.getoption("markexpr").startswith("alone") or collection_path.suffix != ".py":
+    if not str(config.getoption("markexpr")).startswith("alone") or collection_path.suffix != ".py":
         return None
     names_one = "alone" in collection_path.read_text(encoding="utf-8") or BROWSER in collection_path.parents
     return None if names_one else True

@@ -195,7 +195,7 @@ def from_records(records: Sequence[Mapping[str, Any]]) -> Traced:
 
 def to_dot(target: Traced, *, dark: bool = False, chosen: str = "", stale: Sequence[str] = ()) -> str:
     """Graphviz source of the lineage: generated strings filled, the chosen one thick, those to be made again dashed."""
-    ink, line, fill, strong = ("#e4e8e6", "#55636a", "#1d2326", "#e8590c") if dark else (
+    ink, line, fill, strong = ("#e4e8e6", "#7b8a91", "#2f3b40", "#ff8a4c") if dark else (
         "#1d2426", "#9aa5a0", "#f2f3f1", "#d9480f"
     )  # fmt: skip
     lines = []

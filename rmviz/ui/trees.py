@@ -109,6 +109,7 @@ def _pair_table(dataset: Artifact, tree: int, pairs: pd.DataFrame) -> int:
     """The pairs of a tree as a table; which one was clicked, −1 for all."""
     if pairs.empty:
         st.info("This tree gave no pair: no two nodes differ enough.", icon=":material/lightbulb:")
+        pickers.keep_in_url("pair", None)
         return _ALL
     ids = pairs["pair_id"].tolist()
     wanted = pickers.arrived("pair")

@@ -163,12 +163,18 @@ class Watched:
         self.url = url
         self.troubles: list[str] = []
         page.on("pageerror", lambda error: self.troubles.append(f"page error: {error}"))
+        page.on("console", self._console)
         page.on("dialog", self._dialog)
         page.on("request", self._request)
 
     def _dialog(self, dialog: Any) -> None:
         self.troubles.append(f"dialog: {dialog.message}")
         dialog.dismiss()
+
+    def _console(self, message: Any) -> None:
+        """Streamlit asks below the page's own address first, in vain, where it is served."""
+        if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
+            self.troubles.append(f"console: {message.text} {message.location}")
 
     def _request(self, request: Any) -> None:
         if not request.url.startswith((self.url, self.url.replace("http", "ws"), "data:", "blob:")):

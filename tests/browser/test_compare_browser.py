@@ -9,7 +9,7 @@ build_comparison = runpy.run_path(str(Path(__file__).parents[1] / "pages" / "com
 HEADER, ROW = 35, 34
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_a_flip_is_one_click_from_both_texts_and_hostile_text_stays_text(app, tab, scheme):
     if not list((app.root / "comparison").glob("*")):
         build_comparison(app.root)

@@ -61,7 +61,7 @@ def configs(draw, kind):
 def test_the_command_line_says_the_config_exactly(kind, monkeypatch, capsys, tmp_path):
     root = tmp_path / "my work; space"
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(configs(kind), st.sampled_from(["", "local", "ray", "slurm"]), st.booleans())
     def check(config, runner, again):
         words = command_line(kind, config, root, queue=True, runner=runner, again=again)

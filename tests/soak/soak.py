@@ -378,4 +378,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     given = parser.parse_args()
-    sys.stdout.write(json.dumps(soak(given.kills, given.seed, tuple(given.kinds))) + "\n")
+    kinds = tuple(kind for some in given.kinds for kind in some.split(","))
+    sys.stdout.write(json.dumps(soak(given.kills, given.seed, kinds)) + "\n")
