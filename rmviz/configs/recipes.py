@@ -41,8 +41,8 @@ RECIPES: dict[str, Recipe] = {
     "reward-ensemble": Recipe(
         title="Reward ensemble",
         sentence="Reward models of the same labels that differ by their seed: where do they disagree, and does their mean, or "
-        "mean − λ·std, choose better than one of them? Seeds share the world's language model and the replies; the labels "
-        "are drawn anew, and the reward models trained.",
+        "mean − λ·std, choose better than one of them? Seeds share the world's language model and the replies; labels "
+        "and reward models are made anew.",
     ),
     "ilql-lander": Recipe(
         title="ILQL on the lander",

@@ -7,7 +7,7 @@ paid its own step reward, so Q and V are the world's, in its units.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -25,6 +25,7 @@ from rmviz.estimates import wilson
 from rmviz.jobs.elapsed import elapsed
 from rmviz.models.policy import Policy
 from rmviz.models.policy_files import load_policy
+from rmviz.recipes.counted import Counted, Execute
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Experiment, Figure, figure_of, keep_experiment
 from rmviz.store.workspace import Workspace
@@ -33,7 +34,6 @@ from rmviz.world.lander import MOVES, best_policy, evaluated
 from rmviz.world.lander_task import ENVIRONMENT, LanderTask, expectile_values, flown_values
 from rmviz.world.tasks import task_named
 
-Execute = Callable[[str, Any], Artifact]
 RUNS = {"slipping": ("lander", 0.5), "still": ("lander-still", 0.95)}
 """Task and τ of each run."""
 
@@ -52,13 +52,14 @@ _AGAINST = {
 
 def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
     """Both runs with every seed; what is done is not redone."""
-    start, found, made = time.monotonic(), dict[str, list[dict[str, Any]]](), list[str]()
-    for number in range(num_seeds):
-        for place, (name, (task, tau)) in enumerate(RUNS.items()):
-            report(2 * number + place, 2 * num_seeds)
-            figures = lander_run(space, execute, task, tau, NUM_FLIGHTS, NUM_STEPS, seed + number)
+    start, found = time.monotonic(), dict[str, list[dict[str, Any]]]()
+    step, made = Counted(execute, report, 2 * len(RUNS) * num_seeds), list[str]()
+    for own in range(seed, seed + num_seeds):
+        for name, (task, tau) in RUNS.items():
+            figures = lander_run(space, step, task, tau, NUM_FLIGHTS, NUM_STEPS, own)
             made.append(figures.pop("policy"))
-            found.setdefault(name, []).append({**figures, "seed": seed + number})
+            found.setdefault(name, []).append({**figures, "seed": own})
+    step.end()
     experiment = Experiment(
         title="ILQL on the lander as a token MDP",
         found=[_sentence(name, rows) for name, rows in found.items()],

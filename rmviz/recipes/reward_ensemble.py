@@ -7,8 +7,7 @@ differ by their seed (head, order of pairs) alone, and one model is a member by 
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +21,7 @@ from rmviz.models.ensemble import RECORD, Scale, conservative, on_scales, open_e
 from rmviz.models.policy_files import load_policy
 from rmviz.qdaif.statistics import best_of_weights
 from rmviz.ranks import standardised
+from rmviz.recipes.counted import Counted, Execute
 from rmviz.store.artifact import Artifact
 from rmviz.store.experiments import Curves, Experiment, Figure, figure_of, keep_experiment
 from rmviz.store.workspace import Workspace
@@ -30,7 +30,6 @@ from rmviz.world.recipe import demo_configs
 from rmviz.world.tasks import task_named
 from rmviz.world.truth import true_reward
 
-Execute = Callable[[str, Any], Artifact]
 _LM = "world-lm"
 _NS = (1, 2, 4, 8, 16, 32, 64)
 ONE, MEAN, LESS = _WAYS = ("one model", "mean", "mean less disagreement")
@@ -47,19 +46,15 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
     `promised` and `kept` are how far a chooser's own reward, and the true one, rise from n = 1 to the largest n, in standard
     deviations of each over all replies: the `gap` between them is over-optimisation.
     """
-    start, total, ensembles = time.monotonic(), num_seeds + 2, list[Artifact]()
-    report(0, total)
-    lm = execute(*next((kind, config) for name, kind, config in demo_configs() if name == _LM))
-    for number in range(num_seeds):
-        report(1 + number, total)
-        ensembles.append(_ensemble(execute, lm, seed + number))
-    report(1 + num_seeds, total)
+    start, step = time.monotonic(), Counted(execute, report, 1 + 2 * num_seeds)
+    lm = step(*next((kind, config) for name, kind, config in demo_configs() if name == _LM))
+    ensembles = [_ensemble(step, lm, own) for own in range(seed, seed + num_seeds)]
     texts = _replies(lm)
     gold = np.array([true_reward(text.reply) for text in texts])
     chosen = [_choices(open_ensemble(one, space).member_rewards(texts), one, gold) for one in ensembles]
     labels = [_num_labels(space, one) for one in ensembles]
     experiment = _experiment(chosen, ensembles, labels, seed, elapsed(report, start))
-    report(total, total)
+    step.end()
     config = RecipeConfig(name="reward-ensemble", num_seeds=num_seeds, seed=seed)
     return keep_experiment(space, experiment, name="reward-ensemble", key=report.key, config=to_dict(config))
 
