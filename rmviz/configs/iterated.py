@@ -66,8 +66,11 @@ class IteratedConfig:
     num_measured: int = 192
     """Held-out prompts that every policy answers when it is measured."""
 
-    kl_off_steps: int = 40
-    """Rounds of ppo against the standard arm's proxy, once with kl_coef and once without any; 0 leaves that out."""
+    kl_off_steps: int = 60
+    """Rounds of ppo against a proxy of few labels, once with kl_coef and once without any; 0 leaves that out."""
+
+    kl_off_labels: int = 100
+    """Labels of that proxy, which are beside the budget: the fewer, the more of it is wrong."""
 
     co_evolution: bool = True
     """Look into each round's proxy of the first seed: an SAE, its exact effects, their match over rounds, and maps."""
@@ -81,7 +84,7 @@ class IteratedConfig:
     def __post_init__(self) -> None:
         at_least(
             self, num_rounds=1, budget=4, noise=0, num_steps=1, draw_prompts=2, samples_per_prompt=2, kl_coef=0,
-            max_new_tokens=1, num_measured=4, kl_off_steps=0, num_seeds=1, seed=0,
+            max_new_tokens=1, num_measured=4, kl_off_steps=0, kl_off_labels=4, num_seeds=1, seed=0,
         )  # fmt: skip
         require(self.noise <= 0.5, f"noise must be a share of at most 0.5, got {self.noise}")
         require(

@@ -29,7 +29,7 @@ RECIPES: dict[str, Recipe] = {
     "iterated": Recipe(
         title="Iterated RLHF",
         sentence="A gold reward in place of people: is a proxy that is trained anew each round worth more than one that is "
-        "trained once with as many labels, and does the gap open without KL? Seeds share the first policy and the "
+        "trained once with as many labels, and does a weak proxy's gap open without KL? Seeds share the first policy and the "
         "prompts; labels, proxies and policies are made anew.",
     ),
     "knapsack": Recipe(

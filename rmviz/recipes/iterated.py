@@ -27,9 +27,6 @@ from rmviz.store.experiments import keep_experiment
 from rmviz.store.workspace import Workspace
 from rmviz.types import Report
 
-_KL_OFF_STEPS = 100
-"""Rounds of PPO with and without KL in the recipe: enough that what is wrong with a proxy is found."""
-
 
 def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
     """The recipe: iterated against standard RLHF on the planted world, whose true reward is the gold one."""
@@ -44,7 +41,6 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
         name="iterated",
         num_seeds=num_seeds,
         seed=seed,
-        kl_off_steps=_KL_OFF_STEPS,
     )
     return iterate(config, space, execute, report, f"rmviz recipe iterated --seeds {num_seeds} --seed {seed}")
 
@@ -63,7 +59,7 @@ def iterate(config: IteratedConfig, space: Workspace, execute: Execute, report: 
 
 def num_jobs(config: IteratedConfig) -> int:
     """Jobs that `iterate` does."""
-    a_seed = 3 * (1 + config.num_rounds) + (2 if config.kl_off_steps else 0)
+    a_seed = 3 * (1 + config.num_rounds) + (4 if config.kl_off_steps else 0)
     return config.num_seeds * a_seed + (num_looks(config) if config.co_evolution else 0)
 
 
@@ -76,12 +72,12 @@ class _Loop:
     step: Counted
 
     def arms(self, seed: int) -> list[Arm]:
-        """The standard arm, the iterated one, and what PPO makes of the standard proxy with and without KL."""
+        """The standard arm, the iterated one, and what PPO makes of a proxy of few labels with and without KL."""
         config = self.config
         meter = Meter(self.space, config, seed, self.step.report.folder)
         standard = self._arm("standard", meter, seed, rounds=1)
         iterated = self._arm("iterated", meter, seed, rounds=config.num_rounds)
-        return [standard, iterated, *self._kl_off(standard, meter, seed)]
+        return [standard, iterated, *self._kl_off(meter, seed)]
 
     def _arm(self, name: str, meter: Meter, seed: int, rounds: int) -> Arm:
         config = self.config
@@ -90,14 +86,9 @@ class _Loop:
         for number in range(1, rounds + 1):
             title = f"{config.name or 'iterated'} {name} s{seed} r{number}"
             shared = config.budget // rounds + (config.budget % rounds if number == rounds else 0)
-            labels = self.step(
-                "data.preferences",
-                PreferencesConfig(
-                    policy=policy, dataset=config.dataset, gold=config.gold, name=f"{title} labels", num_pairs=shared,
-                    earlier=labels if config.proxy == "all" else "", noise=config.noise,
-                    max_new_tokens=config.max_new_tokens, seed=100 * seed + number,
-                ),
-            ).id  # fmt: skip
+            labels = self._labels(
+                f"{title} labels", policy, shared, 100 * seed + number, earlier=labels if config.proxy == "all" else ""
+            )
             base = proxy if config.proxy == "continued" and proxy else config.policy
             model = self.step("train.reward", self._reward(labels, base, f"{title} proxy", seed, meter.format))
             proxy = model.id
@@ -107,6 +98,16 @@ class _Loop:
             arm.policies.append(improved)
             arm.points.append(meter.point(improved, model, labels=config.budget * number // rounds))
         return arm
+
+    def _labels(self, name: str, policy: str, num_pairs: int, seed: int, earlier: str = "") -> str:
+        config = self.config
+        return self.step(
+            "data.preferences",
+            PreferencesConfig(
+                policy=policy, dataset=config.dataset, gold=config.gold, name=name, num_pairs=num_pairs, earlier=earlier,
+                noise=config.noise, max_new_tokens=config.max_new_tokens, seed=seed,
+            ),
+        ).id  # fmt: skip
 
     def _reward(self, labels: str, base: str, name: str, seed: int, form: FormatName) -> RewardConfig:
         config = self.config
@@ -147,23 +148,26 @@ class _Loop:
         config = self.config
         return PPOConfig(**shared, num_steps=num_steps, num_replies=config.draw_prompts, kl_coef=kl_coef, num_epochs=2)
 
-    def _kl_off(self, standard: Arm, meter: Meter, seed: int) -> list[Arm]:
-        """PPO against one proxy, once held near where it starts and once not."""
+    def _kl_off(self, meter: Meter, seed: int) -> list[Arm]:
+        """PPO against one proxy of few labels, once held near where it starts and once not."""
         config, arms = self.config, []
         if not config.kl_off_steps:
             return []
+        title = f"{config.name or 'iterated'} few labels s{seed}"
+        labels = self._labels(f"{title} labels", config.policy, config.kl_off_labels, 100 * seed)
+        proxy = self.step("train.reward", self._reward(labels, config.policy, f"{title} proxy", seed, meter.format))
         for name, coef in (("ppo with KL", config.kl_coef), ("ppo without KL", 0.0)):
             settings = self._ppo(
                 {
-                    "policy": config.policy, "dataset": config.dataset, "gold": config.gold, "reward": standard.proxies[-1].id,
+                    "policy": config.policy, "dataset": config.dataset, "gold": config.gold, "reward": proxy.id,
                     "name": f"{config.name or 'iterated'} {name} s{seed}", "num_looks": 8, "num_watched": 64,
                     "learning_rate": config.learning_rate, "max_new_tokens": config.max_new_tokens, "seed": seed,
                 },
                 config.kl_off_steps, coef,
             )  # fmt: skip
             artifact = self.step("train.ppo", settings)
-            point = meter.point(artifact, standard.proxies[-1], labels=config.budget)
-            arms.append(Arm(name=name, seed=seed, points=[meter.start(), point], policies=[artifact]))
+            point = meter.point(artifact, proxy, labels=config.kl_off_labels)
+            arms.append(Arm(name=name, seed=seed, points=[meter.start(), point], proxies=[proxy], policies=[artifact]))
         return arms
 
 

@@ -58,7 +58,7 @@ def experiment_of(
         title="Iterated RLHF against a gold reward",
         found=[_compared(figures), *opened],
         figures=figures,
-        arms=[{"name": name, "labels": config.budget, "method": _method(name, config)} for name in names],
+        arms=[{"name": name, "labels": _budget(name, config), "method": _method(name, config)} for name in names],
         tables={"rounds": _rounds(arms)},
         curves=_curves(arms, insights),
         links=_links(arms, insights),
@@ -70,6 +70,10 @@ def experiment_of(
 
 def _method(name: str, config: IteratedConfig) -> str:
     return "ppo" if name.startswith("ppo") else config.method
+
+
+def _budget(name: str, config: IteratedConfig) -> int:
+    return config.kl_off_labels if name.startswith("ppo") else config.budget
 
 
 def _mean(figures: Sequence[Figure], name: str) -> float | None:
@@ -89,14 +93,13 @@ def _opened(last: dict[str, list[Point]], figures: list[Figure]) -> list[str]:
         return []
     with_kl, without = last["ppo with KL"], last["ppo without KL"]
     wider = [b.gap - a.gap for a, b in zip(with_kl, without, strict=True)]
-    meaning = (
-        "Gap between proxy and gold without KL less with it, in sd of the start's: above 0 the gap opens without KL."
-    )
+    meaning = "Gap between a proxy of few labels and gold without KL less with it, in sd of the start's: above 0 it opens without KL."
     figure = figure_of("gap_opened", meaning, wider, unit="sd", target="above 0")
     figures.append(figure)
     gaps = [sum(point.gap for point in points) / len(points) for points in (without, with_kl)]
     return [
-        f"Without KL the proxy overstates its rise by {gaps[0]:.2f} sd, with KL by {gaps[1]:.2f}: {_difference(figure)}."
+        f"Without KL a proxy of {without[0].labels} labels overstates its rise by {gaps[0]:.2f} sd, with KL by {gaps[1]:.2f}: "
+        f"{_difference(figure)}."
     ]
 
 

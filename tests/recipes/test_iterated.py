@@ -2,6 +2,7 @@
 
 import shlex
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rmviz.configs.command import command_line
 from rmviz.configs.iterated import IteratedConfig
 from rmviz.errors import ConfigError
 from rmviz.recipes import iterated
-from rmviz.recipes.iterated import iterate
+from rmviz.recipes.iterated import iterate, num_jobs
 from rmviz.recipes.iterated_report import Arm, experiment_of
 from rmviz.recipes.measure import Point
 from rmviz.store.experiments import read_experiment
@@ -70,6 +71,26 @@ def test_both_arms_spend_the_same_and_what_is_done_is_found(space: Workspace, tm
     before = len(space.list("policy"))
     iterate(config, space, step, Reports(tmp_path / "again"), "again")
     assert len(space.list("policy")) == before
+
+
+def test_with_and_without_kl_differ_in_nothing_else(space: Workspace, tmp_path: Path) -> None:
+    changes = {"kl_off_steps": 1, "kl_off_labels": 6, "num_rounds": 1}
+    config = IteratedConfig(policy=space.resolve("lm").id, dataset=space.resolve("prompts").id, **SMALL | changes)  # pyright: ignore[reportArgumentType]
+    asked = []
+
+    def step(kind, settings):
+        asked.append((kind, settings))
+        return execute(kind, settings, space)
+
+    report = Reports(tmp_path)
+    experiment = read_experiment(iterate(config, space, step, report, "again"))
+    assert report.seen[-1] == (len(asked), num_jobs(config))
+    held, free = (settings for kind, settings in asked if kind == "train.ppo")
+    assert free == replace(held, kl_coef=0.0, name=free.name) and held.kl_coef == config.kl_coef > 0
+    proxy = space.resolve(held.reward, "reward_model")
+    assert space.resolve(str(proxy.config["dataset"]), "dataset").metrics["labels"] == 6
+    assert [(row["arm"], row["labels"]) for row in experiment.tables["rounds"]][-1] == ("ppo without KL", 6)
+    assert {arm["name"]: arm["labels"] for arm in experiment.arms}["ppo with KL"] == 6
 
 
 @pytest.mark.parametrize("seed", [0, 4])
