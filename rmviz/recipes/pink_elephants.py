@@ -31,7 +31,7 @@ _LM = {"task": "elephants", "num_steps": 1600, "learning_rate": 6e-3}
 _DATA = {"num_conversations": 1600, "max_new_tokens": MAX_NEW_TOKENS}
 _RUN = {"max_new_tokens": MAX_NEW_TOKENS, "num_looks": 2}
 _TRUTH = {"reward": "truth:elephants"}
-_ILQL = {"learning_rate": 1e-3, "beta": 16.0}
+_ILQL = {"learning_rate": 2e-3, "beta": 16.0}
 _SAMPLES = 6
 
 
@@ -59,7 +59,7 @@ ARMS: dict[str, Arm] = {
     "dpo": Arm(
         "train.dpo",
         "DPO on the revised pairs",
-        {"learning_rate": 2e-4, "beta": 0.3, "num_epochs": 3.0, "sft_weight": 1.0},
+        {"learning_rate": 2e-4, "beta": 1.0, "num_epochs": 6.0, "sft_weight": 1.0},
     ),
     "rest": Arm("train.rest", "ReST paid the reward", {**_TRUTH, "learning_rate": 3e-4}),
 }
