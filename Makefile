@@ -22,7 +22,7 @@ install: .venv/.installed
 # Two workers for what computes; what measures time, or waits for processes and browsers, runs after it, apart from that.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not alone and $(LEFT_OUT)" $(ARGS) || test $$? -eq 5
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "alone and $(LEFT_OUT)" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "alone and $(LEFT_OUT)" $(ARGS) || test $$? -eq 5
 
 test-ray: install
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'

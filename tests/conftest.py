@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,14 @@ BROWSER = Path(__file__).with_name("browser")
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where tests that are alone are asked for, files that name no such test are not even imported."""
-    if not str(config.getoption("markexpr")).startswith("alone") or collection_path.suffix != ".py":
+    if not re.match(r"alone( and not |$)", str(config.getoption("markexpr"))) or collection_path.suffix != ".py":
         return None
     names_one = "alone" in collection_path.read_text(encoding="utf-8") or BROWSER in collection_path.parents
     return None if names_one else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests measure what a person would wait for: nothing that computes may run beside them."""
+    """Browser tests measure what a person would wait for: the tests that compute may not run beside them."""
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker("alone")

@@ -1,5 +1,7 @@
 """Ending a workspace's supervisor at once: by itself it ends after two seconds without work."""
 
+from contextlib import suppress
+
 import psutil
 
 from rmviz.jobs.locks import is_held
@@ -17,6 +19,7 @@ def end_supervisor(space: Workspace) -> None:
     """Kill it; jobs do not depend on it."""
     ended = supervisors(space)
     for one in ended:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):  # it may have ended by itself
+            one.kill()
     psutil.wait_procs(ended, timeout=10)
     assert not is_held(space.root / FOLDER)

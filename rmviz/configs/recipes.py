@@ -73,14 +73,14 @@ class RecipeConfig:
     """Of the recipe map: poems written in each run; 0 takes the recipe's own."""
 
     effort: float = often(1.0)
-    """Of the recipe knapsack: share of its steps and problems that is done; below 1 is a quick look, and finds less."""
+    """Of the recipe knapsack: share of its steps and problems that is done, from 0.1; below 1 is a quick look, and finds less."""
 
     seed: int = 0
     """The first seed."""
 
     def __post_init__(self) -> None:
         at_least(self, num_seeds=1, num_attempts=0, seed=0)
-        require(0 < self.effort <= 10, f"effort must be above 0 and at most 10, got {self.effort}")
+        require(0.1 <= self.effort <= 10, f"effort must be from 0.1 to 10, got {self.effort}")
         if self.name in RECIPES:
             for size in {size for recipe in RECIPES.values() for size in recipe.sizes} - {*RECIPES[self.name].sizes}:
                 default = getattr(RecipeConfig, size)

@@ -83,9 +83,9 @@ def _sentence(name: str, rows: list[dict[str, Any]]) -> str:
         "still": f"Without slips, at τ = {rows[0]['tau']:g}, they are to come near those of the best policy",
     }[name]
     return (
-        f"{where}: Q is {q:.1f} % off dynamic programming at the same τ on average (the worst move {worst:.1f} %, where that many "
-        f"flights leave {data:.1f} % open), V {v:.1f} % (the worst place {worst_v:.1f} %), and V is {best:.1f} % off the best "
-        "policy's, all as shares of the span of the exact Q."
+        f"{where}: Q is {q:.1f} % off dynamic programming at the same τ on average (the worst move {worst:.1f} %; dynamic programming "
+        f"on the flights themselves is at worst {data:.1f} % off), V {v:.1f} % (the worst place {worst_v:.1f} %), and V is {best:.1f} % "
+        "off the best policy's, all as shares of the span of the exact Q."
     )
 
 

@@ -6,7 +6,7 @@ Each round's labels, proxy and policy are artifacts of jobs of their own. Source
 
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rmviz.configs.base import to_dict
@@ -30,29 +30,25 @@ from rmviz.types import Report
 
 def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed: int) -> Artifact:
     """The recipe: iterated against standard RLHF on the planted world, whose true reward is the gold one."""
-    policy = execute(
-        "task.policy", TaskPolicyConfig(task="world", name="small-world-lm", num_steps=900, batch_size=32, seed=seed)
-    )
-    prompts = execute("task.data", TaskDataConfig(task="world", name="world-prompts", num_pairs=1500, seed=seed))
     config = IteratedConfig(
-        policy=policy.id,
-        dataset=prompts.id,
-        gold="truth:world",
-        name="iterated",
-        num_seeds=num_seeds,
-        seed=seed,
+        policy="small-world-lm", dataset="world-prompts", gold="truth:world", name="iterated", num_seeds=num_seeds, seed=seed
+    )  # fmt: skip
+    step = Counted(execute, report, 2 + num_jobs(config))
+    policy = step(
+        "task.policy", TaskPolicyConfig(task="world", name=config.policy, num_steps=900, batch_size=32, seed=seed)
     )
-    return iterate(config, space, execute, report, f"rmviz recipe iterated --seeds {num_seeds} --seed {seed}")
+    prompts = step("task.data", TaskDataConfig(task="world", name=config.dataset, num_pairs=1500, seed=seed))
+    config = replace(config, policy=policy.id, dataset=prompts.id)
+    return iterate(config, space, step, f"rmviz recipe iterated --seeds {num_seeds} --seed {seed}")
 
 
-def iterate(config: IteratedConfig, space: Workspace, execute: Execute, report: Report, command: str) -> Artifact:
+def iterate(config: IteratedConfig, space: Workspace, step: Counted, command: str) -> Artifact:
     """Run both arms for every seed, measure every policy, and keep what was found."""
-    start = time.monotonic()
-    step = Counted(execute, report, num_jobs(config))
+    start, report = time.monotonic(), step.report
     loop = _Loop(config, space, step)
     arms = [arm for seed in range(config.seed, config.seed + config.num_seeds) for arm in loop.arms(seed)]
     insights = looked_into(config, space, step, arms[1].proxies) if config.co_evolution else None
-    experiment = experiment_of(config, arms, insights, elapsed(report, start), command)
+    experiment = experiment_of(config, arms, insights, step.links, elapsed(report, start), command)
     step.end()
     return keep_experiment(space, experiment, name=config.name or "iterated", key=report.key, config=to_dict(config))
 
@@ -177,4 +173,4 @@ def run_job(config: IteratedConfig, workspace: Workspace, report: Report) -> Art
 
     command = shlex.join(command_line("train.iterated", config, workspace.root))
     with stepwise(workspace, report) as (steps, step):
-        return iterate(config, workspace, step, steps, command)
+        return iterate(config, workspace, Counted(step, steps, num_jobs(config)), command)

@@ -30,7 +30,12 @@ class Arm:
 
 
 def experiment_of(
-    config: IteratedConfig, arms: Sequence[Arm], insights: Insights | None, seconds: float, command: str
+    config: IteratedConfig,
+    arms: Sequence[Arm],
+    insights: Insights | None,
+    links: list[str],
+    seconds: float,
+    command: str,
 ) -> Experiment:
     """Figures with intervals over seeds, curves over labels and over rounds, and all that was made."""
     names = list(dict.fromkeys(arm.name for arm in arms))
@@ -61,7 +66,7 @@ def experiment_of(
         arms=[{"name": name, "labels": _budget(name, config), "method": _method(name, config)} for name in names],
         tables={"rounds": _rounds(arms)},
         curves=_curves(arms, insights),
-        links=_links(arms, insights),
+        links=links,
         seeds=config.num_seeds,
         seconds=seconds,
         command=command,
@@ -163,8 +168,3 @@ def _curves(arms: Sequence[Arm], insights: Insights | None) -> list[Curves]:
             )
         )  # fmt: skip
     return curves
-
-
-def _links(arms: Sequence[Arm], insights: Insights | None) -> list[str]:
-    made = [one.id for arm in arms for one in (*arm.proxies, *arm.policies)]
-    return list(dict.fromkeys([*(insights.links if insights else []), *made]))

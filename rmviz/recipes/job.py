@@ -29,7 +29,7 @@ RUNS: dict[str, str] = {
     "ilql-lander": "rmviz.recipes.ilql_lander:run",
     "map": "rmviz.qdaif.recipe:run",
 }
-"""The function of each recipe: `run(space, execute, report, num_seeds, seed) -> Artifact`, an experiment."""
+"""The function of each recipe: `run(space, execute, report, num_seeds, seed, **sizes) -> Artifact`, an experiment."""
 
 _PARTS = 100
 """Parts of one step of a recipe in which progress is told."""

@@ -64,7 +64,7 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
         led = step("train.ppo", _ppo(policy, prompts, sizes["ppo"], own))
         rows.append({"arm": PPO, "seed": own, **measured(led)})
     command = f"rmviz recipe {TASK} --seeds {num_seeds} --seed {seed}{f' --effort {effort:g}' if effort != 1 else ''}"
-    experiment = _experiment(before, rows, sizes, step.links, num_seeds, elapsed(report, start), command)
+    experiment = _experiment(before, rows, sizes, step.links, num_seeds, elapsed(report, start), command, effort)
     step.end()
     config = {"name": TASK, "num_seeds": num_seeds, "seed": seed, "effort": effort}
     return keep_experiment(space, experiment, name=TASK, key=report.key, config=config)
@@ -121,7 +121,7 @@ def _pairs(execute: Execute, policy: Artifact, search: Mapping[str, Any], seed: 
 
 
 def _dpo(policy: Artifact, dataset: Artifact, arm: str, sizes: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    epochs = sizes["steps"] * _DPO["batch_size"] / dataset.metrics["num_train"]
+    epochs = sizes["steps"] * _DPO["batch_size"] / max(1.0, dataset.metrics["num_train"])
     return {
         **_DPO, "policy": policy.id, "dataset": dataset.id, "num_epochs": epochs, "max_new_tokens": _MAX_NEW_TOKENS,
         "seed": seed, "name": f"knapsack {ARMS[arm]} {seed}",
@@ -142,14 +142,14 @@ def _spent(dataset: Artifact) -> dict[str, int]:
 
 def _experiment(
     before: Mapping[str, float], rows: Sequence[Row], sizes: Mapping[str, Mapping[str, Any]], links: list[str], num_seeds: int,
-    seconds: float, command: str,
+    seconds: float, command: str, effort: float,
 ) -> Experiment:  # fmt: skip
     by_arm = {arm: [row for row in rows if row["arm"] == name] for arm, name in ARMS.items()}
     led = [row for row in rows if row["arm"] == PPO]
     differences = {way: differences_of(by_arm, way) for way in WAYS}
     return Experiment(
         title="Knapsack: pairs from tree search against two samples",
-        found=[*(_sentence(way, one) for way, one in differences.items()), _ppo_sentence(before, led)],
+        found=[*_quick(effort), *(_sentence(way, one) for way, one in differences.items()), _ppo_sentence(before, led)],
         figures=[
             *_fills(before, led),
             *(
@@ -221,12 +221,17 @@ def _column(rows: Sequence[Row], name: str) -> list[float]:
     return [float(row[name]) for row in rows]
 
 
+def _quick(effort: float) -> list[str]:
+    return [] if effort == 1 else [f"At {effort:.0%} of the steps and problems, which is not the recipe's own result:"]
+
+
 def _sentence(way: str, difference: Figure) -> str:
     """What a difference says, whichever way it fell."""
     mean, low, high = difference.mean or 0.0, difference.low, difference.high
     points = f"{100 * abs(mean):.1f} points of fill"
     if low is None or high is None:
-        return f"Replies {way}: tree search is {points} {'above' if mean > 0 else 'below'} two samples on the one seed that was run."
+        side = "above" if mean > 0 else "below" if mean < 0 else "off"
+        return f"Replies {way}: tree search is {points} {side} two samples on the one seed that was run."
     between = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}, {difference.n} seeds"
     if low > 0 or high < 0:
         better = ARMS["mcts" if low > 0 else "two_samples"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rmviz.configs.iterated import IteratedConfig
+from rmviz.errors import DataError
 from rmviz.models.formats import FormatName
 from rmviz.models.load import from_artifact
 from rmviz.models.policy_files import load_policy
@@ -54,8 +55,11 @@ class Meter:
         self._start = load_policy(space.resolve(config.policy, "policy"))
         self._gold = opened_scorer(config.gold, space)
         dataset = space.resolve(config.dataset, "dataset")
-        found = distinct_prompts(dataset, "heldout", config.num_measured, seed)
-        self._prompts = found or distinct_prompts(dataset, "train", config.num_measured, seed)
+        self._prompts = distinct_prompts(dataset, "heldout", config.num_measured, seed)
+        if not self._prompts:
+            raise DataError(
+                f"policies are measured on held-out prompts, and {dataset.name} has none; keep it with heldout above 0"
+            )
         drawn = self._start.sample(self._prompts, seed=seed + 31, max_new_tokens=config.max_new_tokens)
         self._replies = [reply.text for reply in drawn]
         self._length = float(np.mean([len(reply.tokens.reply) for reply in drawn]))

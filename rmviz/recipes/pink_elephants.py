@@ -234,11 +234,16 @@ def found(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]]) -
             f"{ARMS[name].title}: {mean([one.mention for one in runs]):.0%}, {_cut_words(cuts(before, runs))}; "
             f"their nats per token {'rise' if lost >= 0 else 'fall'} by {abs(lost):.0%}."
         )
-    more = in_points(by_reward(after))
-    return [
-        *sentences,
-        f"Paid ±1 instead of the shaped reward, all else alike, ILQL names the term {more} more often: the reward alone.",
-    ]
+    return [*sentences, _by_reward_words(by_reward(after))]
+
+
+def _by_reward_words(apart: Figure) -> str:
+    told = f"ILQL paid ±1 and ILQL paid the shaped reward, all else alike, name the term {in_points(apart)} apart"
+    if apart.low is None or apart.high is None:
+        return f"{told} (±1 less shaped) in one seed, which says little."
+    if apart.low <= 0 <= apart.high:
+        return f"{told} (±1 less shaped): the interval holds 0, so neither is shown better."
+    return f"{told} (±1 less shaped): the {'shaped reward' if apart.low > 0 else 'sign'} alone teaches more."
 
 
 def _cut_words(found: Sequence[float]) -> str:

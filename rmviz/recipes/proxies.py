@@ -31,9 +31,6 @@ class Insights:
     cells: list[dict[str, Any]]
     """`arm` (a tone or genre), `seed`, `x` (round), `y`: mean reward of its poems, in sd of that round's rewards of poems."""
 
-    links: list[str]
-    """What was made on the way."""
-
 
 def num_looks(config: IteratedConfig) -> int:
     """Jobs that `looked_into` does."""
@@ -45,7 +42,6 @@ def looked_into(
 ) -> Insights:
     """An SAE, exact effects and a map of each proxy; features matched to those of the first, poems scored by all."""
     effects = [_effects(config, execute, proxy, number) for number, proxy in enumerate(proxies, start=1)]
-    links = [one.id for one in effects]
     rows: list[dict[str, Any]] = []
     if len(proxies) > 1:
         comparison = execute(
@@ -55,11 +51,9 @@ def looked_into(
                 effects=", ".join(one.id for one in effects), name=f"{config.name or 'iterated'} proxies",
             ),
         )  # fmt: skip
-        links.append(comparison.id)
         matches = comparison.read_json("comparison.json")["matches"]
-        rows = _time_line(load_table(comparison.path("features.parquet")), matches, effects)
-    cells, maps = _maps(config, execute, proxies)
-    return Insights(rows, cells, [*links, *maps])
+        rows = _time_line(load_table(comparison.path("features.parquet")), matches, effects, config.seed)
+    return Insights(rows, _maps(config, execute, proxies))
 
 
 def _effects(config: IteratedConfig, execute: Callable[[str, Any], Artifact], proxy: Artifact, number: int) -> Artifact:
@@ -81,7 +75,7 @@ def _effects(config: IteratedConfig, execute: Callable[[str, Any], Artifact], pr
 
 
 def _time_line(
-    table: pd.DataFrame, matches: Sequence[dict[str, Any]], effects: Sequence[Artifact]
+    table: pd.DataFrame, matches: Sequence[dict[str, Any]], effects: Sequence[Artifact], seed: int
 ) -> list[dict[str, Any]]:
     """The effects of the first proxy's strongest features that have a match in every later one."""
     places = {one.id: number for number, one in enumerate(effects, start=1)}
@@ -98,14 +92,14 @@ def _time_line(
             later[int(which)]: effect for which, effect in zip(some["match"], some["effect_second"], strict=True)
         }
         rows += [
-            {"arm": f"feature {int(feature)}", "seed": 0, "x": x, "y": float(y)} for x, y in sorted(points.items())
+            {"arm": f"feature {int(feature)}", "seed": seed, "x": x, "y": float(y)} for x, y in sorted(points.items())
         ]
     return rows
 
 
 def _maps(
     config: IteratedConfig, execute: Callable[[str, Any], Artifact], proxies: Sequence[Artifact]
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> list[dict[str, Any]]:
     """The first proxy's map, its poems scored by each later one: the mean of each tone and genre."""
     name = config.name or "iterated"
     first = execute(
@@ -116,24 +110,23 @@ def _maps(
         ),
     )  # fmt: skip
     grid = parse_grid(first.config["rows"], first.config["columns"])
-    rows, links = [], [first.id]
+    rows = list[dict[str, Any]]()
     for number, proxy in enumerate(proxies[1:], start=2):
         again = MapRescoreConfig(map=first.id, model=proxy.id, name=f"{name} map r{number}")
         artifact = execute("map_rescore", again)
-        links.append(artifact.id)
         poems = load_table(artifact.path("poems.parquet"))
-        rows += _by_label(poems, grid, "reward_a", 1) if number == 2 else []
-        rows += _by_label(poems, grid, "reward_b", number)
-    return rows, links
+        rows += _by_label(poems, grid, "reward_a", 1, config.seed) if number == 2 else []
+        rows += _by_label(poems, grid, "reward_b", number, config.seed)
+    return rows
 
 
-def _by_label(poems: pd.DataFrame, grid: Grid, column: str, number: int) -> list[dict[str, Any]]:
+def _by_label(poems: pd.DataFrame, grid: Grid, column: str, number: int, seed: int) -> list[dict[str, Any]]:
     """Mean reward of the poems of each tone and genre, in standard deviations of all of them."""
     rewards = poems[column].to_numpy(float)
     standard = (rewards - rewards.mean()) / max(rewards.std(), 1e-9)
     labels = [grid.labels(int(cell)) for cell in poems["cell"]]
     names = sorted({label for some in labels for label in some})
     return [
-        {"arm": name, "seed": 0, "x": number, "y": float(standard[[name in some for some in labels]].mean())}
+        {"arm": name, "seed": seed, "x": number, "y": float(standard[[name in some for some in labels]].mean())}
         for name in names
     ]

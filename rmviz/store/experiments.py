@@ -164,11 +164,11 @@ def figure_of(name: str, meaning: str, values: Sequence[float], *, unit: str = "
 
 
 def in_points(figure: Figure) -> str:
-    """A share's mean in points of a hundred, with its interval where it has one: "+19 points [+6, +32]"."""
+    """A share's mean in points of a hundred, with its interval where it has one: "+19.0 points [+6.3, +31.7]"."""
     between = (
-        "" if figure.low is None or figure.high is None else f" [{100 * figure.low:+.0f}, {100 * figure.high:+.0f}]"
+        "" if figure.low is None or figure.high is None else f" [{100 * figure.low:+.1f}, {100 * figure.high:+.1f}]"
     )
-    return f"{100 * (figure.mean or 0.0):+.0f} points{between}"
+    return f"{100 * (figure.mean or 0.0):+.1f} points{between}"
 
 
 def keep_experiment(

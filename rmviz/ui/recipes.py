@@ -45,5 +45,5 @@ def shelf(workspace: Workspace, artifacts: Sequence[Artifact]) -> None:
 
 
 def of_recipe(artifact: Artifact, name: str) -> bool:
-    """Whether an experiment is the result of a recipe: it is called so, or its settings are."""
-    return name in (artifact.name, artifact.config.get("name"))
+    """Whether an experiment is the result of a recipe, done whole: it is called so, or its settings are."""
+    return name in (artifact.name, artifact.config.get("name")) and artifact.config.get("effort", 1) >= 1

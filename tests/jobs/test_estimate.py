@@ -67,7 +67,7 @@ def test_a_rehearsal_measures_and_leaves_nothing(workspace):
     seen = rehearse(WorldDataConfig(num_pairs=3000), workspace, task_of("world.data"), seconds)
     start = time.monotonic()
     run_job("world.data", WorldDataConfig(num_pairs=300), workspace, task_of("world.data"))
-    assert seen["seconds"] == pytest.approx(10 * (time.monotonic() - start), rel=0.8)
+    assert 1 / 5 < seen["seconds"] / (10 * (time.monotonic() - start)) < 5  # other work may come or go in between
     assert [artifact.kind for artifact in workspace.list()] == ["dataset"]
 
 

@@ -271,9 +271,9 @@ def test_a_long_log_and_many_metrics_are_read_from_their_ends(workspace):
         file.seek(0, 2)
         file.write(b"\nlast line\n")
     (folder / METRICS).write_text("".join(json.dumps({"step": i, "total": 5000}) + "\n" for i in range(5000)))
-    start = time.monotonic()
+    start = time.process_time()
     assert tail(folder / LOG).endswith("last line\n") and read_job(folder).step == 4999
-    assert time.monotonic() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 def test_a_thousand_ended_jobs_are_listed_fast(workspace):
@@ -282,9 +282,9 @@ def test_a_thousand_ended_jobs_are_listed_fast(workspace):
         folder.mkdir(parents=True)
         (folder / STATE).write_text(json.dumps({"state": "succeeded", "kind": "world.data", "time": number}))
     assert len(list_jobs(workspace)) == 1000
-    start = time.monotonic()
+    start = time.process_time()
     list_jobs(workspace)
-    assert time.monotonic() - start < 0.2
+    assert time.process_time() - start < 0.1
 
 
 def test_readers_never_keep_a_launch_from_its_lock(workspace):

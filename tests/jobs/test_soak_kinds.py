@@ -24,9 +24,9 @@ def test_every_kind_is_killed_and_has_a_small_config(tmp_path):
         assert set(config) <= set(fields) and {name for name, one in fields.items() if required(one)} <= set(config)
 
 
-def kept(space, kind, loss, weight, seconds, text="a"):
+def kept(space, kind, loss, weight, seconds, text="a", found="policy-0123abcd won"):
     with space.create(kind, name="x") as draft:
-        write_json(draft.folder / "figures.json", {"loss": loss, "seconds": seconds, "id": text})
+        write_json(draft.folder / "figures.json", {"loss": loss, "seconds": seconds, "id": text, "found": found})
         save_file({"w": np.full(3, weight, np.float32)}, draft.folder / "model.safetensors")
     return draft.kept
 
@@ -37,6 +37,8 @@ def test_differences_are_seen_and_time_and_names_are_none(tmp_path):
     assert differences(one, kept(space, "policy", 1.0, 0.5, 9.0, "b")) == []
     assert differences(one, kept(space, "policy", 1.0, 0.5 + 1e-5, 3.0)) == ["model.safetensors"]
     assert differences(one, kept(space, "policy", 1.001, 0.5, 3.0)) == ["figures.json"]
+    assert differences(one, kept(space, "policy", 1.0, 0.5, 3.0, found="policy-89abcdef won")) == []
+    assert differences(one, kept(space, "policy", 1.0, 0.5, 3.0, found="policy-89abcdef lost")) == ["figures.json"]
     exact = kept(space, "effects", 1.0, 0.5, 3.0)
     assert differences(exact, kept(space, "effects", 1.0, 0.5, 9.0)) == ["figures.json"]
 

@@ -11,6 +11,7 @@ from rmviz.configs.command import command_line
 from rmviz.configs.iterated import IteratedConfig
 from rmviz.errors import ConfigError
 from rmviz.recipes import iterated
+from rmviz.recipes.counted import Counted
 from rmviz.recipes.iterated import iterate, num_jobs
 from rmviz.recipes.iterated_report import Arm, experiment_of
 from rmviz.recipes.measure import Point
@@ -56,7 +57,7 @@ def test_both_arms_spend_the_same_and_what_is_done_is_found(space: Workspace, tm
         return execute(kind, settings, space)
 
     report = Reports(tmp_path)
-    experiment = read_experiment(iterate(config, space, step, report, "again"))
+    experiment = read_experiment(iterate(config, space, Counted(step, report, num_jobs(config)), "again"))
     assert done == {"data.preferences": 3, "train.reward": 3, "train.best_of_n": 3}
     assert report.seen[-1] == (9, 9)
     assert len(set(seeds[1:])) == 2  # each round answers prompts of its own
@@ -69,7 +70,7 @@ def test_both_arms_spend_the_same_and_what_is_done_is_found(space: Workspace, tm
     again = space.resolve("it iterated s0 r2 labels")
     assert again.metrics["num_pairs"] > 12  # with those of the round before
     before = len(space.list("policy"))
-    iterate(config, space, step, Reports(tmp_path / "again"), "again")
+    iterate(config, space, Counted(step, Reports(tmp_path / "again"), num_jobs(config)), "again")
     assert len(space.list("policy")) == before
 
 
@@ -83,7 +84,7 @@ def test_with_and_without_kl_differ_in_nothing_else(space: Workspace, tmp_path: 
         return execute(kind, settings, space)
 
     report = Reports(tmp_path)
-    experiment = read_experiment(iterate(config, space, step, report, "again"))
+    experiment = read_experiment(iterate(config, space, Counted(step, report, num_jobs(config)), "again"))
     assert report.seen[-1] == (len(asked), num_jobs(config))
     held, free = (settings for kind, settings in asked if kind == "train.ppo")
     assert free == replace(held, kl_coef=0.0, name=free.name) and held.kl_coef == config.kl_coef > 0
@@ -99,7 +100,7 @@ def test_the_command_that_is_kept_repeats_it(seed: int, monkeypatch: pytest.Monk
     with Workspace(tmp_path).create("policy", name="p") as draft:
         pass
 
-    def kept(config, space, execute, report, command):
+    def kept(config, space, step, command):
         told.append(command)
         return draft.kept
 
@@ -128,7 +129,7 @@ def test_what_is_said_follows_from_what_was_measured() -> None:
             Arm("ppo with KL", seed, [point(), point(proxy_gain=1.0, gold_gain=1.0 - noise)]),
             Arm("ppo without KL", seed, [point(), point(proxy_gain=3.0, gold_gain=0.5)]),
         ]
-    experiment = experiment_of(config, arms, None, 1.0, "again")
+    experiment = experiment_of(config, arms, None, [], 1.0, "again")
     figures = {one.name: one for one in experiment.figures}
     assert figures["gold_gain"].mean == pytest.approx(0.98)
     assert figures["gap_opened"].mean == pytest.approx(2.49)
@@ -137,7 +138,7 @@ def test_what_is_said_follows_from_what_was_measured() -> None:
     swapped = [
         Arm({"standard": "iterated", "iterated": "standard"}.get(a.name, a.name), a.seed, a.points) for a in arms
     ]
-    turned = {one.name: one for one in experiment_of(config, swapped, None, 1.0, "again").figures}
+    turned = {one.name: one for one in experiment_of(config, swapped, None, [], 1.0, "again").figures}
     assert turned["gold_gain"].mean == pytest.approx(-0.98)
 
 

@@ -154,6 +154,6 @@ def test_the_sentence_says_it_whichever_way_it_fell(values, words):
 def test_the_gain_is_told_as_it_is():
     before = {"sampled": 0.36, "greedy": 0.5}
     led = [{"sampled": after, "greedy": 0.55, "sampled_of_optimum": after} for after in (0.54, 0.56)]
-    assert "+19 points [+6, +32], as wished" in knapsack._ppo_sentence(before, led)
-    assert "+18 points, as wished" in knapsack._ppo_sentence(before, led[:1])
-    assert "-6 points, less than wished" in knapsack._ppo_sentence({**before, "sampled": 0.60}, led[:1])
+    assert "+19.0 points [+6.3, +31.7], as wished" in knapsack._ppo_sentence(before, led)
+    assert "+18.0 points, as wished" in knapsack._ppo_sentence(before, led[:1])
+    assert "-6.0 points, less than wished" in knapsack._ppo_sentence({**before, "sampled": 0.60}, led[:1])

@@ -55,15 +55,21 @@ def test_every_figure_has_its_name_its_n_and_its_target():
     assert all_["mention_cut_ilql_sign"].target == ""
 
 
-def test_what_the_reward_alone_does_is_told_seed_by_seed():
-    after = {name: [measured(0.1), measured(0.2)] for name in ARMS} | {
-        "ilql_sign_alike": [measured(0.5), measured(0.7)]
-    }
-    figure = next(one for one in figures([measured()] * 2, after) if one.name == "mention_by_reward")
-    assert figure.mean == pytest.approx(0.45) and figure.n == 2
-    assert (
-        "the reward alone" in found([measured()] * 2, after)[-1] and "+45 points" in found([measured()] * 2, after)[-1]
-    )
+@pytest.mark.parametrize(
+    ("sign", "words"),
+    [
+        ((0.5, 0.6), "the shaped reward alone teaches more"),
+        ((0.05, 0.15), "the sign alone teaches more"),
+        ((0.3, 0.1), "the interval holds 0"),
+        ((0.5,), "in one seed, which says little"),
+    ],
+)
+def test_what_the_reward_alone_does_is_told_whichever_way_it_falls(sign, words):
+    shaped = (0.1, 0.2)[: len(sign)]
+    after = {name: [measured(one) for one in (sign if name == "ilql_sign_alike" else shaped)] for name in ARMS}
+    figure = next(one for one in figures([measured()] * len(sign), after) if one.name == "mention_by_reward")
+    assert figure.mean == pytest.approx(sum(sign) / len(sign) - sum(shaped) / len(shaped)) and figure.n == len(sign)
+    assert words in found([measured()] * len(sign), after)[-1]
 
 
 def test_the_interval_of_one_seed_is_that_of_its_conversations():

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -176,7 +177,7 @@ def configs(space: Workspace, folder: Path) -> dict[str, dict[str, Any]]:
             "shaping": "token", "num_prompts": 100, "num_steps": 60, "batch_size": 8, "max_new_tokens": 16, "num_watched": 8,
             "num_looks": 3, "name": "led",
         },
-        "recipe": {"name": "knapsack", "num_seeds": 1, "effort": 0.05},
+        "recipe": {"name": "knapsack", "num_seeds": 1, "effort": 0.1},
         "train.iterated": {
             "policy": ref("policy", "lm"), "dataset": ref("dataset", "pairs"), "gold": "truth:world", "num_rounds": 2,
             "num_seeds": 1, "budget": 120, "num_steps": 4, "draw_prompts": 16, "samples_per_prompt": 2, "max_new_tokens": 12,
@@ -335,14 +336,23 @@ def _close(one: Path, other: Path) -> bool:
     return False
 
 
+_APART = ("seconds", "id", "name", "created", "command")
+"""What two runs of the same job may write otherwise."""
+
+_ID = re.compile(r"\b[a-z_]+-[0-9a-f]{8}\b")
+"""Ids of artifacts, which are new each time."""
+
+
 def _alike(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(key == "seconds" or _alike(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(key in _APART or _alike(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(_alike(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, float) and isinstance(b, float):
         return bool(np.isclose(a, b, rtol=1e-5, atol=1e-5, equal_nan=True))
-    return a == b or isinstance(a, str)
+    if isinstance(a, str) and isinstance(b, str):
+        return _ID.sub("", a) == _ID.sub("", b)
+    return a == b
 
 
 def soak(kills: int, seed: int = 0, kinds: tuple[str, ...] = KINDS, folder: Path | None = None) -> dict[str, int]:
