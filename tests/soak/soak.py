@@ -336,7 +336,7 @@ def _close(one: Path, other: Path) -> bool:
     return False
 
 
-_APART = ("seconds", "id", "name", "created", "command")
+_APART = ("seconds", "id", "name", "created", "command", "_name_or_path")
 """What two runs of the same job may write otherwise."""
 
 _ID = re.compile(r"\b[a-z_]+-[0-9a-f]{8}\b")
