@@ -1,5 +1,6 @@
 """A server that speaks the OpenAI chat protocol: asked many things at once, patient with its faults, never past a ceiling."""
 
+import fcntl
 import logging
 import os
 import random
@@ -119,16 +120,18 @@ class RemoteModel:
 
     def _count(self) -> None:
         with self._lock:
-            sent, further = self.num_requests, "the same command asks as often again"
-            if self._counted:
-                sent = self._counted.stat().st_size if self._counted.exists() else 0
-                further = "the same command with a higher max_requests goes on"
-            if self._max_requests and sent >= self._max_requests:
-                raise BackendError(f"max_requests ({self._max_requests}) is reached; nothing is lost: {further}")
             if self._counted:
                 with self._counted.open("ab") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)  # other processes count here too
+                    self._check(os.fstat(file.fileno()).st_size, "the same command with a higher max_requests goes on")
                     file.write(b".")
+            else:
+                self._check(self.num_requests, "the same command asks as often again")
             self.num_requests += 1
+
+    def _check(self, sent: int, further: str) -> None:
+        if self._max_requests and sent >= self._max_requests:
+            raise BackendError(f"max_requests ({self._max_requests}) is reached; nothing is lost: {further}")
 
 
 def answer_in(response: httpx.Response) -> str:

@@ -1,8 +1,11 @@
 """Settings of the jobs that ask a language model."""
 
+import re
 from typing import Literal, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 from rmviz.configs.base import require
+from rmviz.errors import ConfigError
 
 AskedModel = Literal["transformers", "openai"]
 """A language model on this machine, or on any server that speaks the OpenAI protocol."""
@@ -53,7 +56,30 @@ def check_asked(config: Asks) -> None:
     require(config.max_new_tokens >= 1, f"max_new_tokens must be at least 1, got {config.max_new_tokens}")
     require(config.temperature > 0, f"temperature must be above 0, got {config.temperature}")
     require(not config.asked or bool(config.policy), f"{config.asked} needs policy, the language model")
-    require(
-        config.asked != "openai" or config.server.startswith(("http://", "https://")),
-        f"server must be an http address, got {config.server[:80]!r}",
+    if config.asked == "openai":
+        check_server(config.server)
+
+
+def check_server(server: str) -> None:
+    """Check the address of a server.
+
+    Raises:
+        ConfigError: It is no http address, or it names a user: configs are kept and shown, and a key has its own place.
+    """
+    try:
+        url = urlsplit(server)
+        host, _ = url.hostname or "", url.port
+    except ValueError:  # a port that is no number, an open bracket
+        raise ConfigError(_no_address(server)) from None
+    require("@" not in server, "server must be named without user and password; its key is read from OPENAI_API_KEY")
+    good = (
+        url.scheme in ("http", "https")
+        and re.fullmatch(r"[\w.:-]*\w[\w.:-]*", host)
+        and not (url.query or url.fragment)
     )
+    require(bool(good) and not re.search(r"\s", server), _no_address(server))
+
+
+def _no_address(server: str) -> str:
+    shown = server.rpartition("@")[2]  # without a password
+    return f"server must be an http address like http://localhost:8000/v1, got {shown[:80]!r}"

@@ -111,5 +111,8 @@ class RatingsConfig:
     def __post_init__(self) -> None:
         require(bool(self.source.strip()), "source must name a dataset, a file, a folder or a hub dataset, got nothing")
         require(0 <= self.heldout < 1, f"heldout must be a share from 0 to below 1, got {self.heldout}")
-        require(self.prior > 0, f"prior must be above 0, got {self.prior}")
+        require(
+            0 < self.prior <= 1e4,
+            f"prior must be above 0 and at most 10,000 nats, got {self.prior:g}; the default is 5",
+        )
         at_least(self, least_gap=0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rmviz.configs.base import at_least, often, parent, require
-from rmviz.configs.policies import REWARD_KINDS
+from rmviz.configs.policies import REWARD_KINDS, check_judges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,7 @@ class IteratedConfig:
     """The first seed."""
 
     def __post_init__(self) -> None:
+        check_judges(self.gold)
         at_least(
             self, num_rounds=1, budget=4, noise=0, num_steps=1, draw_prompts=2, samples_per_prompt=2, kl_coef=0,
             max_new_tokens=1, num_measured=4, kl_off_steps=0, kl_off_labels=4, num_seeds=1, seed=0,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rmviz.configs.asking import check_server
 from rmviz.configs.axes import GENRES, TONES, parse_grid
 from rmviz.configs.base import at_least, often, parent, require
 
@@ -120,10 +121,7 @@ class MapConfig:
             "quality_only asks for no cell, so its poems cannot be filed by what was asked for; choose another judge",
         )
         if self.generator == "openai":
-            require(
-                self.server.startswith(("http://", "https://")),
-                f"server must be an http address, got {self.server[:80]!r}",
-            )
+            check_server(self.server)
         offset_of(self.qd_score_offset)
 
 

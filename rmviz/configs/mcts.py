@@ -5,7 +5,7 @@ from typing import Literal
 
 from rmviz.configs.base import at_least, ceiling, often, parent, require
 from rmviz.configs.models import Format
-from rmviz.configs.policies import JUDGE, REWARD_KINDS, judge_named
+from rmviz.configs.policies import REWARD_KINDS, check_judges
 
 PairsFrom = Literal["siblings", "depths", "paths"]
 
@@ -88,8 +88,7 @@ class MctsConfig:
             self, num_problems=1, max_calls=0, max_requests=0, num_simulations=2, top_k=2, c_puct=0, min_visits=1, min_gap=0,
             pairs_per_problem=0, num_trees=0, max_new_tokens=1, shard_size=1,
         )  # fmt: skip
-        if self.reward.startswith(JUDGE):
-            judge_named(self.reward)
+        check_judges(self.reward)
         require(self.temperature > 0, f"temperature must be above 0, got {self.temperature}")
         require(0 < self.heldout < 1, f"heldout must be a share between 0 and 1, got {self.heldout}")
         require(self.format != "segments", "a policy has no format segments; use transcript, chat or plain")

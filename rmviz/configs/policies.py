@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rmviz.configs.asking import check_server
 from rmviz.configs.base import at_least, often, parent, require
 from rmviz.configs.models import Format
+from rmviz.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 REWARD_KINDS = ("reward_model", "ensemble")
+TRUTH = "truth:"
+"""How the name of an exact reward begins: `truth:knapsack`."""
+
 JUDGE = "judge:"
 """How the name of a language model that judges begins: `judge:MODEL`, or `judge:MODEL@http://host:8000/v1` on a server."""
 
@@ -19,11 +24,25 @@ def judge_named(ref: str) -> tuple[str, str]:
         ConfigError: It names no model, or its server is no address.
     """
     model, at, server = ref.removeprefix(JUDGE).partition("@")
-    require(
-        bool(model.strip()) and (not at or server.startswith(("http://", "https://"))),
-        f"a judge is judge:MODEL or judge:MODEL@http://host:8000/v1, got {ref[:80]!r}",
-    )
+    wanted = "a judge is judge:MODEL or judge:MODEL@http://host:8000/v1"
+    require(bool(model.strip()), f"{wanted}, got no model")
+    if at:
+        try:
+            check_server(server)
+        except ConfigError as error:
+            raise ConfigError(f"{wanted}: {error}") from None
     return model.strip(), server
+
+
+def check_judges(*refs: str) -> None:
+    """Check those of these rewards that are judges.
+
+    Raises:
+        ConfigError: One names no model, or its server is no address.
+    """
+    for ref in refs:
+        if ref.startswith(JUDGE):
+            judge_named(ref)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +105,7 @@ class PolicyRun:
             self, num_prompts=0, batch_size=1, max_new_tokens=1, temperature=0, lora_rank=0, max_length=0, num_looks=1,
             num_watched=2, learning_rate=0,
         )  # fmt: skip
+        check_judges(self.gold, getattr(self, "reward", ""))
         require(self.format != "segments", "a policy has no format segments; use transcript, chat or plain")
 
 

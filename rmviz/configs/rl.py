@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rmviz.configs.base import at_least, often, parent, require
-from rmviz.configs.policies import REWARD_KINDS, RewardedRun
+from rmviz.configs.policies import REWARD_KINDS, RewardedRun, check_judges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +211,7 @@ class PreferencesConfig:
     """Seed of all draws."""
 
     def __post_init__(self) -> None:
+        check_judges(self.gold)
         at_least(self, num_pairs=2, noise=0, label_temperature=0, temperature=0, max_new_tokens=1, heldout=0)
         require(self.noise <= 0.5, f"noise must be a share of at most 0.5, got {self.noise}")
         require(self.heldout < 1, f"heldout must be a share below 1, got {self.heldout}")

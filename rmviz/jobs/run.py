@@ -12,6 +12,7 @@ from typing import Any
 
 from rmviz.configs.base import parent_lists, parents, required, to_dict
 from rmviz.configs.files import config_file
+from rmviz.configs.policies import JUDGE, judge_named
 from rmviz.errors import RunningError
 from rmviz.jobs.interrupts import interruptible
 from rmviz.jobs.locks import locked
@@ -126,8 +127,10 @@ def pinned(config: Any, workspace: Workspace) -> Any:
         ref = getattr(config, name)
         if not ref and name in left_out:
             continue
-        if name in external and not any(workspace.catalogue.find(ref=ref)):
-            found[name] = str(Path(ref).expanduser().resolve()) if Path(ref).expanduser().exists() else ref
+        if name in external and ref.startswith(JUDGE):
+            found[name] = _pinned_judge(ref, workspace)
+        elif name in external and not any(workspace.catalogue.find(ref=ref)):
+            found[name] = _absolute(ref)
         else:
             found[name] = workspace.resolve(ref, *kinds).id
     for name, kinds in parent_lists(type(config)).items():
@@ -136,21 +139,38 @@ def pinned(config: Any, workspace: Workspace) -> Any:
     return replace(config, **found)
 
 
+def _pinned_judge(ref: str, workspace: Workspace) -> str:
+    model, server = judge_named(ref)
+    if server:
+        return ref
+    known = workspace.catalogue.find(ref=model, kind="policy")
+    return f"{JUDGE}{known[0].id if known else _absolute(model)}"
+
+
+def _absolute(ref: str) -> str:
+    """The whole path of what is there; a hub id as it is."""
+    path = Path(ref).expanduser()
+    return str(path.resolve()) if path.exists() else ref
+
+
 def job_key(kind: str, config: Any, again: int = 1) -> str:
     """What makes two runs the same: kind, settings (ceilings aside), the state of the files that the settings name, and which time."""
     values = to_dict(config) | {f.name: f.default for f in fields(config) if f.metadata.get("ceiling")}
-    stamps = {name: _stamp(Path(value)) for name, value in values.items() if isinstance(value, str) and _is_path(value)}
+    files = {name: value.removeprefix(JUDGE) for name, value in values.items() if isinstance(value, str)}
+    stamps = {name: stamp(Path(value)) for name, value in files.items() if is_path(value)}
     text = json.dumps([kind, values, stamps], sort_keys=True)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}" + (f"-{again}" if again > 1 else "")
 
 
-def _is_path(value: str) -> bool:
+def is_path(value: str) -> bool:
+    """Whether a setting names something in the file system."""
     try:
         return os.sep in value and Path(value).expanduser().exists()
     except (OSError, ValueError):
         return False
 
 
-def _stamp(path: Path) -> list[Any]:
+def stamp(path: Path) -> list[Any]:
+    """The state of a file, or of all files of a folder: names, sizes, times."""
     files = sorted(p for p in path.expanduser().rglob("*") if p.is_file()) if path.is_dir() else [path.expanduser()]
     return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]

@@ -16,7 +16,7 @@ from rmviz.models.policy_files import load_policy
 from rmviz.store.artifact import Artifact, write_json
 from rmviz.store.workspace import Workspace
 from rmviz.training.prompts import distinct_prompts
-from rmviz.training.rewards import Scorer, opened_scorer, paid
+from rmviz.training.rewards import Scorer, opened_scorer, paid, unjudged
 from rmviz.training.sources import parents_of, policy_source
 from rmviz.types import Pair, Report
 
@@ -75,13 +75,15 @@ def run(config: PreferencesConfig, workspace: Workspace, report: Report) -> Arti
 def preferred(
     replies: Sequence[Reply], scorer: Scorer, config: PreferencesConfig, rng: random.Random, first: int
 ) -> list[Pair]:
-    """Pairs of neighbouring replies, the preferred one chosen; equal replies, and equal gold rewards, make no pair."""
-    golds = paid(scorer, [reply.prompt for reply in replies], [reply.text for reply in replies])
+    """Pairs of neighbouring replies, the preferred one chosen; equal replies, equal gold rewards, and replies without one make no pair."""
+    prompts, texts = [reply.prompt for reply in replies], [reply.text for reply in replies]
+    golds = paid(scorer, prompts, texts)
+    missing = unjudged(scorer, prompts, texts)
     pairs: list[Pair] = []
     for place in range(0, len(replies), 2):
         one, other, gap = replies[place], replies[place + 1], float(golds[place] - golds[place + 1])
         draw, turn = rng.random(), rng.random() < config.noise
-        if one.text == other.text or gap == 0:
+        if one.text == other.text or gap == 0 or missing[place : place + 2].any():
             continue
         likely = (
             1 / (1 + exp(-min(max(gap / config.label_temperature, -700), 700))) if config.label_temperature else gap > 0

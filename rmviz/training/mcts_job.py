@@ -13,6 +13,7 @@ import pandas as pd
 
 from rmviz.configs.base import to_dict
 from rmviz.configs.mcts import MctsConfig
+from rmviz.configs.policies import TRUTH
 from rmviz.data.keep import keep_dataset
 from rmviz.errors import ConfigError, DataError
 from rmviz.jobs.shards import made_shards, shard_folder
@@ -24,7 +25,7 @@ from rmviz.store.workspace import Workspace
 from rmviz.training.judge import Judge
 from rmviz.training.mcts import search
 from rmviz.training.prompts import distinct_prompts
-from rmviz.training.rewards import TRUTH, Scorer, opened_scorer
+from rmviz.training.rewards import Scorer, opened_scorer, unjudged
 from rmviz.training.sources import parents_of, policy_source
 from rmviz.training.tree_pairs import TREES, TreePair, pairs_of, sampled_pair, tree_pairs, tree_rows
 from rmviz.training.tree_policy import TreePolicy
@@ -191,7 +192,7 @@ class Blocks:
         pairs = [
             self._row(player, start + place, pair)
             for place, one in enumerate(found)
-            for pair in _distinct(player, place, one.pairs)
+            for pair in _told_apart(player, place, one.pairs)
         ]
         save_table(pd.DataFrame(pairs, columns=_COLUMNS), folder / "pairs.parquet")
         return {
@@ -288,11 +289,12 @@ def _two_samples(player: TreePolicy) -> list[_Found]:
     return found
 
 
-def _distinct(player: TreePolicy, place: int, pairs: list[TreePair]) -> Iterator[TreePair]:
-    """Without those that read the same, or whose two sides do."""
+def _told_apart(player: TreePolicy, place: int, pairs: list[TreePair]) -> Iterator[TreePair]:
+    """Without those that read the same, or whose two sides do, or of which a judge gave a side no score."""
     seen: set[tuple[str, str]] = set()
     for pair in pairs:
         texts = player.text(place, pair.chosen.reply), player.text(place, pair.rejected.reply)
-        if texts[0] != texts[1] and texts not in seen:
+        scored = not unjudged(player.scorer, [player.prompts[place]] * 2, texts).any()
+        if texts[0] != texts[1] and texts not in seen and scored:
             seen.add(texts)
             yield pair

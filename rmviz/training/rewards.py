@@ -7,19 +7,16 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from rmviz.configs.policies import JUDGE, REWARD_KINDS
+from rmviz.configs.policies import JUDGE, REWARD_KINDS, TRUTH
 from rmviz.errors import ModelError
 from rmviz.models.ensemble import open_ensemble
 from rmviz.models.load import from_artifact, load_reward_model
 from rmviz.models.placement import unmixed
 from rmviz.store.workspace import Workspace
-from rmviz.training.judge import opened_judge
+from rmviz.training.judge import Judge, opened_judge
 from rmviz.training.sources import artifact_of
 from rmviz.types import Text
 from rmviz.world.tasks import Task, task_named
-
-TRUTH = "truth:"
-"""How the name of an exact reward begins: `truth:knapsack`."""
 
 
 @runtime_checkable
@@ -93,3 +90,10 @@ def paid(scorer: Scorer, prompts: Sequence[str], replies: Sequence[str]) -> np.n
         worst = texts[int(np.flatnonzero(~np.isfinite(rewards))[0])]
         raise ModelError(f"{scorer.name} gives {worst.reply[:80]!r} no number; check its weights, or use float32")
     return rewards
+
+
+def unjudged(scorer: Scorer | None, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+    """Which of these replies, all paid before, a judge gave no score, boolean; what is no judge scores them all."""
+    if not isinstance(scorer, Judge):
+        return np.zeros(len(replies), bool)
+    return np.array([bool(scorer.judged[asked]) for asked in zip(prompts, replies, strict=True)], bool)

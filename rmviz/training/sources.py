@@ -3,6 +3,7 @@
 from typing import Any
 
 from rmviz.configs.base import parents
+from rmviz.configs.policies import JUDGE, judge_named
 from rmviz.store.artifact import Artifact
 from rmviz.store.workspace import Workspace
 
@@ -20,5 +21,12 @@ def policy_source(workspace: Workspace, ref: str) -> Artifact | str:
 
 def parents_of(config: Any, workspace: Workspace) -> tuple[str, ...]:
     """Ids of the artifacts that a run reads, in the order of its settings, each once."""
-    found = [artifact_of(workspace, getattr(config, name), *kinds) for name, kinds in parents(type(config)).items()]
+    found = [_named(workspace, getattr(config, name), kinds) for name, kinds in parents(type(config)).items()]
     return tuple(dict.fromkeys(one.id for one in found if one))
+
+
+def _named(workspace: Workspace, ref: str, kinds: tuple[str, ...]) -> Artifact | None:
+    if not ref.startswith(JUDGE):
+        return artifact_of(workspace, ref, *kinds)
+    model, server = judge_named(ref)
+    return None if server else artifact_of(workspace, model, "policy")

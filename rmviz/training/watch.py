@@ -18,8 +18,9 @@ from rmviz.store.workspace import Workspace
 from rmviz.training.diversity import distinct_n, self_bleu
 from rmviz.training.drift import FeatureReader
 from rmviz.training.figures import even_steps
+from rmviz.training.judge import Judge
 from rmviz.training.looks import FIRINGS, LOOKS, SAMPLES
-from rmviz.training.rewards import Scorer, opened_scorer, paid
+from rmviz.training.rewards import Scorer, opened_scorer, paid, unjudged
 
 _ROWS = 16
 """Replies whose whole distributions are held at once."""
@@ -30,7 +31,8 @@ class PolicyWatch:
 
     All looks answer the same prompts with the same seed. A look has the mean of each scorer (`reward`, `gold`), `kl` from
     the reference and `entropy` (nats per token), `kl_reply` (nats per reply), `length` (tokens), `ended` (share),
-    `distinct_1`, `distinct_2` and `self_bleu`.
+    `distinct_1`, `distinct_2` and `self_bleu`; of a judge also the share of replies that it gave no score (and that are paid 0),
+    `reward_unjudged`, `gold_unjudged`.
     """
 
     def __init__(
@@ -89,7 +91,13 @@ class PolicyWatch:
         rewards = {name: paid(scorer, self.prompts, texts) for name, scorer in self.scorers.items()}
         if self._reader:
             save_table(self._reader.firings(self.prompts, texts), file.with_suffix(".parquet"))
-        write_json(file, self._figures(replies, rewards))
+        figures = self._figures(replies, rewards)
+        figures["metrics"] |= {
+            f"{name}_unjudged": float(unjudged(scorer, self.prompts, texts).mean())
+            for name, scorer in self.scorers.items()
+            if isinstance(scorer, Judge)
+        }
+        write_json(file, figures)
 
     def _figures(self, replies: Sequence[Reply], rewards: Mapping[str, np.ndarray]) -> dict[str, Any]:
         kl, entropy = kl_and_entropy(self.policy, self.reference, [reply.tokens for reply in replies])

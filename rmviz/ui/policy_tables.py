@@ -6,15 +6,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from rmviz.configs.policies import JUDGE, TRUTH
 from rmviz.features.unit_effects import drift_worth, unit_effects
 from rmviz.ranks import standardised
 from rmviz.store.artifact import Artifact
 from rmviz.store.tables import load_table
 from rmviz.training import looks as read
 from rmviz.training.looks import FIRINGS, PER_REPLY, drift_table, is_watched
-
-TRUTH = "truth:"
-"""How the name of an exact reward begins."""
 
 
 def watched(artifacts: Sequence[Artifact]) -> list[Artifact]:
@@ -60,7 +58,11 @@ def scorer_name(ref: str, artifacts: Sequence[Artifact]) -> str:
     """What to call a reward that a config names."""
     if ref.startswith(TRUTH):
         return f"exact reward of {ref.removeprefix(TRUTH)}"
-    return next((one.name for one in artifacts if one.id == ref), ref)
+    named = {one.id: one.name for one in artifacts}
+    if ref.startswith(JUDGE):
+        model, at, server = ref.removeprefix(JUDGE).partition("@")
+        return f"judge {named.get(model, model)}" + (f" at {server}" if at else "")
+    return named.get(ref, ref)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

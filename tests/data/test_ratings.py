@@ -203,7 +203,9 @@ def test_groups_that_were_never_compared_are_rated_apart_when_asked(space, tmp_p
     assert by_prompt.metrics["num_groups"] == 2
 
 
-@pytest.mark.parametrize("wrong", [{"source": " "}, {"prior": 0.0}, {"heldout": 1.0}, {"least_gap": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"source": " "}, {"prior": 0.0}, {"prior": 1e9}, {"heldout": 1.0}, {"least_gap": -1.0}]
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ConfigError):
         RatingsConfig(**{"source": "x", **wrong})

@@ -233,3 +233,9 @@ def test_overview_leads_from_a_policy_and_a_reward_to_training(open_page, text_o
     words = text_of(open_page("overview", root=tmp_path / "w"))
     ids = f"{draft.kept.id} {made['dataset'].id} {made['reward_model'].id} --sae {made['sae'].id}"
     assert f"rmviz train rest {ids} --workspace" in words
+
+
+def test_a_reward_is_called_what_it_is():
+    assert policy_tables.scorer_name("truth:world", []) == "exact reward of world"
+    assert policy_tables.scorer_name("judge:gpt@http://x/v1", []) == "judge gpt at http://x/v1"
+    assert policy_tables.scorer_name("judge:org/model", []) == "judge org/model"
