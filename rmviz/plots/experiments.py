@@ -16,6 +16,8 @@ from rmviz.store.experiments import Curves, Figure
 
 _ROW, _TOP = 30, 74  # pixels of a dot, and above the axis
 _NEARLY_ALL = 0.9
+_FEW_ROUNDS = 12  # each has its own tick
+_IN_A_ROW = 5  # names of arms that fit above the axis
 LEAST = 3
 """Seeds from which on a band is drawn: Student's interval of two is 12.7 standard errors wide."""
 
@@ -101,6 +103,11 @@ def arm_curves(curves: Curves) -> go.Figure:
                     showlegend=arm not in shared and number == 0 and len(bands) > 1,
                 )
             )  # fmt: skip
+    if len(table) and table["x"].max() <= _FEW_ROUNDS and (table["x"] % 1 == 0).all():
+        figure.update_xaxes(dtick=1)
+    if len(bands) > _IN_A_ROW:
+        beside = {"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1.1, "yanchor": "top"}
+        figure.update_layout(legend={**beside, "tracegroupgap": 0, "font": {"size": 10}})
     return figure
 
 
