@@ -84,12 +84,9 @@ class Lander:
         """Where it begins."""
         return next(place for place, sign in self.cells.items() if sign == "L")
 
-    def reached(self, place: Place, move: str) -> dict[Place, Fraction]:
-        """Where a move leads, with what probability; whatever runs into a rock or off the map stays."""
-        return self._reached[place, move]
-
     @cached_property
-    def _reached(self) -> dict[tuple[Place, str], dict[Place, Fraction]]:
+    def reached(self) -> dict[tuple[Place, str], dict[Place, Fraction]]:
+        """Where each move leads, with what probability; whatever runs into a rock or off the map stays."""
         return {(place, move): self._drawn_from(place, move) for place in self.cells for move in MOVES}
 
     def _drawn_from(self, place: Place, move: str) -> dict[Place, Fraction]:
@@ -161,7 +158,7 @@ def evaluated(lander: Lander, policy: Mapping[Place, str]) -> Solution:
     sides: list[list[Fraction]] = []
     for place in lander.free:
         row, side = {number[place]: Fraction(1)}, [Fraction(0)] * len(lander.ends) + [Fraction(1)]
-        for there, chance in lander.reached(place, policy[place]).items():
+        for there, chance in lander.reached[place, policy[place]].items():
             if there in number:
                 row[number[there]] = row.get(number[there], Fraction(0)) - chance
             else:
@@ -243,7 +240,7 @@ def landings(
     number = {place: i for i, place in enumerate(places)}
     chances = np.zeros((len(lander.free), len(places)))
     for i, place in enumerate(lander.free):
-        for there, chance in lander.reached(place, policy[place]).items():
+        for there, chance in lander.reached[place, policy[place]].items():
             chances[i, number[there]] = float(chance)
     bounds: Float[np.ndarray, "free place"] = chances.cumsum(1)
     bounds[:, -1] = 1.0
@@ -269,7 +266,7 @@ def _outlook(
 def _line(lander: Lander, now: Solution, place: Place, move: str) -> tuple[Fraction, Fraction]:
     """Worth and steps of one move followed by the policy: the value's line in the step reward."""
     worth, steps = Fraction(0), Fraction(1)
-    for there, chance in lander.reached(place, move).items():
+    for there, chance in lander.reached[place, move].items():
         ends = lander.cells[there] in ENDS
         worth += chance * (ENDS[lander.cells[there]] if ends else now.worth[there])
         steps += Fraction(0) if ends else chance * now.steps[there]

@@ -77,7 +77,7 @@ class LanderTask:
         best = self._best.policy
         while at in best and len(words) < 2 * _LONGEST:
             move = best[at] if rng.random() < self.skill else rng.choice(list(MOVES))
-            reached = self.lander.reached(at, move)
+            reached = self.lander.reached[at, move]
             at = rng.choices(list(reached), [float(chance) for chance in reached.values()])[0]
             words += [move, place_name(at)]
         return " ".join(words)
@@ -123,7 +123,7 @@ class LanderTask:
         at, words, moves = self._start(prompt), reply.split(), 0
         for move, name in zip(words[::2], words[1::2], strict=False):
             there = named_place(name)
-            if move not in MOVES or self.lander.cells[at] in ENDS or there not in self.lander.reached(at, move):
+            if move not in MOVES or self.lander.cells[at] in ENDS or there not in self.lander.reached[at, move]:
                 return moves, None
             at, moves = there, moves + 1
         landed = self.lander.cells[at] in ENDS and len(words) == 2 * moves
@@ -160,7 +160,7 @@ def expectile_values(
     paid = np.full((len(places), len(MOVES)), step_reward)
     for place, row in places.items():
         for column, move in enumerate(MOVES):
-            for there, chance in lander.reached(place, move).items():
+            for there, chance in lander.reached[place, move].items():
                 if there in places:
                     chances[row, column, places[there]] += float(chance)
                 else:

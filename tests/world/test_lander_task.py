@@ -67,7 +67,7 @@ def test_half_expectiles_are_the_behaviours_own_values() -> None:
     matrix, side = np.eye(len(number)), np.full(len(number), step)
     for place, row in number.items():
         for column, move in enumerate(MOVES):
-            for there, chance in lander.reached(place, move).items():
+            for there, chance in lander.reached[place, move].items():
                 share = behaviour[row, column] * float(chance)
                 if there in number:
                     matrix[row, number[there]] -= share
