@@ -57,7 +57,7 @@ def click_row(page, number, x=90):
 
 def opened_again(watched, seen):
     """The page's own link, opened anew, shows the same."""
-    before = seen()
+    before = at_rest(watched.page, seen)
     watched.page.reload()
     watched.page.wait_for_selector("h1")
     watched.settle()
@@ -66,6 +66,17 @@ def opened_again(watched, seen):
         watched.page.wait_for_timeout(100)
     assert seen() == before
     assert not watched.page.evaluate(FIND_INJECTED)
+
+
+def at_rest(page, seen):
+    """What is seen when it no longer changes: plots are drawn after the script has ended."""
+    last = seen()
+    for _ in range(20):
+        page.wait_for_timeout(400)
+        last, before = seen(), last
+        if last == before:
+            break
+    return last
 
 
 def curves(page):
@@ -81,7 +92,10 @@ def test_a_policy_that_is_picked_shows_its_curves_and_its_replies(studies, tab):
     pick(watched, "Policy", "without KL")
     page.get_by_test_id("stAlert").filter(has_text="step 10").wait_for()
     watched.settle()
-    assert curves(page) >= 2 and page.locator(".rm-table td", has_text="exact reward of world").count() == 1
+    assert (
+        at_rest(page, lambda: curves(page)) >= 2
+        and page.locator(".rm-table td", has_text="exact reward of world").count() == 1
+    )
     opened_again(watched, lambda: (page.locator(".rm-table").first.inner_text(), curves(page)))
     page.get_by_role("button", name="Replies", exact=True).or_(page.get_by_text("Replies", exact=True)).first.click()
     page.wait_for_url("**view=samples**")
@@ -101,7 +115,8 @@ def test_an_experiment_that_is_picked_shows_its_figures_and_tables(studies, tab)
     pick(watched, "Experiment", "knapsack")
     page.get_by_text("Tree search trains the better packer.").wait_for()
     watched.settle()
-    assert curves(page) >= 1 and page.locator('[data-testid="stDataFrame"] canvas').count()
+    page.locator('[data-testid="stDataFrame"] canvas').first.wait_for()
+    assert curves(page) >= 1
     cells = page.locator(".rm-table tr", has_text="fill_after").locator("td").all_inner_texts()
     assert cells[0] == "fill_after" and cells[1] == "60 %" and cells[4] == "at least +0.15"
     opened_again(watched, lambda: (page.locator(".rm-table").first.inner_text(), curves(page)))
@@ -110,7 +125,7 @@ def test_an_experiment_that_is_picked_shows_its_figures_and_tables(studies, tab)
 def test_a_click_on_a_pair_draws_its_way_through_the_tree(studies, tab):
     watched = tab(studies)
     page = watched.open("/trees?dataset=searched&tree=0", "Trees")
-    assert curves(page) == 1 and url_parameter(page, "pair") is None
+    assert at_rest(page, lambda: curves(page)) == 1 and url_parameter(page, "pair") is None
 
     def widths():
         drawn = page.locator(".js-plotly-plot .scatterlayer path.js-line").all()
@@ -121,7 +136,7 @@ def test_a_click_on_a_pair_draws_its_way_through_the_tree(studies, tab):
     page.wait_for_function("new URLSearchParams(location.search).get('pair') === 'T000000-0'")
     page.locator(".rm-text").nth(1).wait_for()
     watched.settle()
-    assert widths()[-2:] == [6.0, 6.0]
+    assert at_rest(page, widths)[-2:] == [6.0, 6.0]
     opened_again(watched, lambda: (widths(), page.locator(".rm-text").all_inner_texts()))
     pick(watched, "Tree", "Tree 5")
     page.get_by_text("gave no pair", exact=False).wait_for()
@@ -155,7 +170,9 @@ def test_the_derivation_of_a_pair_is_drawn_and_a_text_of_it_is_opened(studies, e
 def test_a_model_that_is_picked_shows_its_slices_and_leads_to_its_ensemble(studies, tab):
     watched = tab(studies)
     page = watched.open("/models?model=both", "Models")
-    assert page.get_by_text("disagreement: held out").count() == 1 and page.locator(".js-plotly-plot").count() == 2
+    page.get_by_text("disagreement: held out").wait_for()
+    page.locator(".js-plotly-plot").nth(1).wait_for()
+    assert page.locator(".js-plotly-plot").count() == 2
     pick(watched, "Reward model or ensemble", "rm-1")
     page.get_by_role("link", name="Part of: both").wait_for()
     pick(watched, "Cut the held-out pairs by", "longer reply")
