@@ -53,11 +53,11 @@ def workspace(tmp_path: Path):
     for job in list_jobs(space):
         if job.active:
             queue.cancel(job, space)
-    wait_until(lambda: not any(job.active for job in list_jobs(space)), 20)
+    wait_until(lambda: not any(job.active for job in list_jobs(space)), 45)
     end_supervisor(space)
 
 
-def wait_until(true, seconds: float = 15.0) -> None:
+def wait_until(true, seconds: float = 45.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it took too long"
@@ -132,8 +132,8 @@ def test_a_killed_worker_is_noticed_and_resumed(workspace):
     job = queue.launch("world.data", long(), workspace)
     wait_until(lambda: running(job))
     os.kill(read_job(job.folder).pid, signal.SIGKILL)
-    wait_until(lambda: state_of(job) == "failed", 10)
-    wait_until(lambda: "killed" in read_job(job.folder).error, 3)
+    wait_until(lambda: state_of(job) == "failed", 20)
+    wait_until(lambda: "killed" in read_job(job.folder).error, 10)
     assert "Resume" in read_job(job.folder).error
     queue.resume(read_job(job.folder), workspace)
     wait_until(lambda: running(job))
@@ -143,7 +143,7 @@ def test_a_worker_that_stands_still_is_ended_and_says_so(workspace):
     job = queue.launch("world.data", long(), workspace)
     wait_until(lambda: running(job))
     os.kill(read_job(job.folder).pid, signal.SIGSTOP)
-    wait_until(lambda: "SIGSTOP" in read_job(job.folder).error, 15)
+    wait_until(lambda: "SIGSTOP" in read_job(job.folder).error, 30)
     assert state_of(job) == "failed"
 
 
